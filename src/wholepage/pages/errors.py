@@ -1,0 +1,108 @@
+"""Every error wholepage raises, as one tree.
+
+WholepageError
+├─ InputError(ValueError)      what came in cannot be used
+│  ├─ RecordError              a line of a file: says file:line, field
+│  ├─ PageError                a page or ranking breaks its own rules (duplicate ids, unknown id)
+│  ├─ ShapeError               two arrays that must agree do not
+│  └─ NoRanker                 a page holds a modality that nothing here can order
+├─ ImageError                  missing . unreadable . too large . scheme not allowed
+├─ MissingExtra(ImportError)   an optional library is not installed; names the extra
+├─ WeightsError                a model folder of the wrong kind, version or checksum
+├─ DecodingError               a ranker broke the permutation rules
+└─ BudgetSpent                 a campaign has no question left to buy
+
+Each message says what was got, what is allowed, and what to do.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+
+class WholepageError(Exception):
+    """The root: catch it to catch everything this package raises on purpose."""
+
+
+class InputError(WholepageError, ValueError):
+    """What came in cannot be used as it is."""
+
+
+class RecordError(InputError):
+    """One record of a file cannot be read.
+
+    Attributes:
+        path, line, field: where it is; ``line`` counts from 1, 0 = the whole file.
+    """
+
+    def __init__(self, path: object, line: int, field: str, got: str, allowed: str, do: str) -> None:
+        self.path, self.line, self.field = str(path), line, field
+        where = f"{path}:{line}" if line else f"{path}"
+        super().__init__(f"{where}: {field}: got {got}; allowed: {allowed}; {do}")
+
+
+class PageError(InputError):
+    """A page, ranking or judgment breaks its own rules."""
+
+
+class ShapeError(InputError):
+    """Arrays or tensors that must agree in shape do not."""
+
+
+class NoRanker(InputError):
+    """A page holds a modality that no ranker at hand can order."""
+
+
+class ImageError(WholepageError):
+    """A picture is missing, unreadable, too large, or its address is not allowed.
+
+    Attributes:
+        uri: the address (data: URIs are shortened); reason: one word of
+            ``missing``, ``unreadable``, ``too-large``, ``scheme``.
+    """
+
+    def __init__(self, uri: str, reason: str, detail: str, *, at: str = "") -> None:
+        self.uri, self.reason, self.at = shorten(uri), reason, at
+        place = f"{at}: " if at else ""
+        super().__init__(f"{place}image {self.uri!r} is {reason}: {detail}")
+
+
+class MissingExtra(WholepageError, ImportError):
+    """An optional library is not installed; the message names the extra that brings it."""
+
+
+class WeightsError(WholepageError):
+    """A model folder is not what it should be: kind, format version, or checksum."""
+
+
+class DecodingError(WholepageError):
+    """A ranker returned something that is not a permutation of its page."""
+
+
+class BudgetSpent(WholepageError):
+    """The campaign has no question left to buy."""
+
+
+def shorten(text: str, limit: int = 80) -> str:
+    """Cut a long address or text for a message, so that base64 never fills a log."""
+    return text if len(text) <= limit else f"{text[: limit - 15]}...({len(text)} chars)"
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import an optional library, or say which extra brings it.
+
+    Args:
+        module: the import name, such as ``"bm25s"``.
+        extra: the extra of this package that installs it, such as ``"text"``.
+    Raises:
+        MissingExtra: the library is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is not None and error.name.split(".")[0] != module.split(".")[0]:
+            raise
+        raise MissingExtra(
+            f"got no module {module!r}; it comes with the extra {extra!r}; run: pip install 'wholepage[{extra}]'"
+        ) from error
