@@ -1,0 +1,7 @@
+"""Floor 2, where pages come from: one module a collection, opened by name, imported when first used."""
+
+from __future__ import annotations
+
+from wholepage.collections.catalogue import NAMES, open_collection
+
+__all__ = ["NAMES", "open_collection"]

@@ -1,0 +1,176 @@
+"""What a query and a result have in common, as numbers: the inputs of the learned rankers.
+
+``ResultVectors`` holds the frozen encoders; everything learned stands on what it returns, so that a text or a
+picture is encoded once however many rankers look at it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wholepage.pages.errors import InputError
+from wholepage.pages.model import Page, Query, Result
+from wholepage.rankers.bm25 import BM25Scorer
+from wholepage.rankers.encoders import ImageEncoder, TextEncoder
+
+MATCH_NAMES = ("bm25", "cosine", "overlap", "words")
+"""The columns of ``match_numbers``."""
+
+_WORD = re.compile(r"\w+")
+
+
+@dataclass(frozen=True)
+class PageVectors:
+    """The encoded page.
+
+    Shapes:
+        query: [text_dim]; text: [n, text_dim], zeros where there is no text;
+        image: [n, image_dim], zeros where there is no picture, image_dim = 0 without an image encoder
+    """
+
+    query: NDArray[np.float32]
+    text: NDArray[np.float32]
+    image: NDArray[np.float32]
+
+    @property
+    def item(self) -> NDArray[np.float32]:
+        """Both beside each other: ``[n, text_dim + image_dim]``."""
+        return np.concatenate([self.text, self.image], axis=1)
+
+
+class ResultVectors:
+    """Encodes pages with frozen encoders; wrap the encoders in caches to encode each thing once, ever.
+
+    Args:
+        text: for queries and every result that has text.
+        image: for every result that has pictures; a video's vector is the mean of its frames'.
+            None = pictures are seen only through their text.
+    """
+
+    def __init__(self, text: TextEncoder, image: ImageEncoder | None = None) -> None:
+        self.text, self.image = text, image
+
+    @property
+    def name(self) -> str:
+        return f"{self.text.name}+{self.image.name}" if self.image else self.text.name
+
+    @property
+    def text_dim(self) -> int:
+        return self.text.dim
+
+    @property
+    def image_dim(self) -> int:
+        return self.image.dim if self.image else 0
+
+    def encode(self, pages: Sequence[Page]) -> list[PageVectors]:
+        """One ``PageVectors`` a page.
+
+        Raises:
+            InputError: a query has no text (asking with a picture alone needs a dual encoder).
+            ImageError: a picture cannot be read.
+        """
+        for page in pages:
+            if not page.query.text.strip():
+                raise InputError(
+                    f"query {page.query_id!r}: got no text; allowed: a query in words; "
+                    "the offline encoders cannot ask with a picture alone"
+                )
+        results = [result for page in pages for result in page.results]
+        queries = self.text.encode_texts([page.query.text for page in pages])
+        texts, images = self._texts(results), self._images(results)
+        encoded, start = [], 0
+        for page, query in zip(pages, queries, strict=True):
+            stop = start + len(page)
+            encoded.append(PageVectors(query, texts[start:stop], images[start:stop]))
+            start = stop
+        return encoded
+
+    def _texts(self, results: Sequence[Result]) -> NDArray[np.float32]:
+        rows = [i for i, result in enumerate(results) if result.text.strip()]
+        found = np.zeros((len(results), self.text_dim), dtype=np.float32)
+        if rows:
+            found[rows] = self.text.encode_texts([results[i].text for i in rows])
+        return found
+
+    def _images(self, results: Sequence[Result]) -> NDArray[np.float32]:
+        found = np.zeros((len(results), self.image_dim), dtype=np.float32)
+        if self.image is None:
+            return found
+        owners = [i for i, result in enumerate(results) for _ in result.images]
+        if not owners:
+            return found
+        vectors = self.image.encode_images([ref for result in results for ref in result.images])
+        vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+        np.add.at(found, owners, vectors)
+        lengths = np.linalg.norm(found, axis=1, keepdims=True)
+        return (found / np.maximum(lengths, 1e-9)).astype(np.float32)
+
+
+def match_numbers(page: Page, vectors: PageVectors) -> NDArray[np.float32]:
+    """Words and meaning that query and result share.
+
+    Columns (``MATCH_NAMES``): log BM25 among the page's results, cosine of the text vectors, share of the
+    query's words found, log count of words. Zeros where a result has no text.
+
+    Shapes:
+        return: [len(page), 4] float32
+    """
+    scores = np.nan_to_num(BM25Scorer().score([page])[0], nan=0.0)
+    asked = set(_words(page.query))
+    numbers = np.zeros((len(page), len(MATCH_NAMES)), dtype=np.float32)
+    for i, result in enumerate(page.results):
+        words = _WORD.findall(result.text.lower())
+        shared = len(asked.intersection(words)) / len(asked) if asked else 0.0
+        numbers[i] = (np.log1p(scores[i]), vectors.text[i] @ vectors.query, shared, np.log1p(len(words)))
+    return numbers
+
+
+def _words(query: Query) -> list[str]:
+    return _WORD.findall(query.text.lower())
+
+
+class NumberScale:
+    """Learned scaling of numeric columns: counts squeezed by a signed log, then centred, scaled and clipped.
+
+    Args:
+        names: the columns.  centre, spread: of the squeezed columns, fitted on training pages.
+    """
+
+    def __init__(self, names: Sequence[str], centre: NDArray[np.float32], spread: NDArray[np.float32]) -> None:
+        self.names, self.centre, self.spread = tuple(names), centre, spread
+
+    @classmethod
+    def fit(cls, names: Sequence[str], rows: NDArray[np.float32]) -> NumberScale:
+        """Median and inter-decile spread of each column; a constant column keeps spread 1."""
+        squeezed = _squeeze(rows)
+        low, centre, high = (
+            np.quantile(squeezed, [0.1, 0.5, 0.9], axis=0) if len(rows) else np.zeros((3, len(names)))
+        )
+        deviation = squeezed.std(axis=0) if len(rows) else np.ones(len(names))
+        spread = np.where(high - low > 1e-3, (high - low) / 2, np.where(deviation > 1e-3, deviation, 1.0))
+        return cls(names, centre.astype(np.float32), spread.astype(np.float32))
+
+    def apply(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Scaled columns within [-5, 5]; shape kept."""
+        scaled = (_squeeze(rows) - self.centre) / self.spread
+        return np.clip(scaled, -5.0, 5.0).astype(np.float32)
+
+
+def feature_names(pages: Sequence[Page]) -> tuple[str, ...]:
+    """Names of the numeric features that occur on the pages' results, sorted."""
+    return tuple(sorted({name for page in pages for result in page.results for name in result.features}))
+
+
+def feature_columns(page: Page, names: Sequence[str]) -> NDArray[np.float32]:
+    """The named features of each result; 0 where a result does not have one. Shape ``[len(page), len(names)]``."""
+    table = [[result.features.get(name, 0.0) for name in names] for result in page.results]
+    return np.array(table, dtype=np.float32).reshape(len(page), len(names))
+
+
+def _squeeze(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(np.sign(rows) * np.log1p(np.abs(rows)), dtype=np.float32)

@@ -1,0 +1,277 @@
+"""The SMAR reranker: the results of a page look at each other, and each gets one score across modalities.
+
+``PageHead`` is the network, from item vectors to scores; ``WholePageRanker`` is the ranker: it reads pages, asks the
+head, and is saved and loaded as one model folder, single-modal rankers included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from wholepage.pages.errors import ShapeError, WeightsError
+from wholepage.pages.model import Modality, Page, Ranking
+from wholepage.pages.protocols import Scorer, ranking_of
+from wholepage.rankers.features import Featurizer, PageItems
+from wholepage.rankers.fusion import SingleModal
+from wholepage.rankers.matching import NumberScale, ResultVectors
+from wholepage.rankers.tower import TowerScorer, check_encoders, load_state
+from wholepage.rankers.weights import load_model, save_model
+
+KIND = "whole-page"
+PAGES_PER_PASS = 64
+
+
+@dataclass(frozen=True)
+class ItemBatch:
+    """Padded pages for the head.
+
+    Shapes:
+        query: [B, query_dim]; item: [B, L, item_dim]; numbers: [B, L, k]; mask: [B, L] bool, True = a result;
+        group: [B, L] int, index in ``Modality``, -1 = padding
+    """
+
+    query: Tensor
+    item: Tensor
+    numbers: Tensor
+    mask: Tensor
+    group: Tensor
+
+
+def pad_items(pages: Sequence[PageItems]) -> ItemBatch:
+    """Pad pages to the longest of them; at least one column, so that empty pages can pass."""
+    width = max(1, max(len(page) for page in pages))
+    first = pages[0]
+    item = np.zeros((len(pages), width, first.item.shape[1]), np.float32)
+    numbers = np.zeros((len(pages), width, first.numbers.shape[1]), np.float32)
+    group = np.full((len(pages), width), -1, np.int64)
+    for row, page in enumerate(pages):
+        item[row, : len(page)], numbers[row, : len(page)] = page.item, page.numbers
+        group[row, : len(page)] = page.group
+    query = torch.from_numpy(np.stack([page.query for page in pages]))
+    codes = torch.from_numpy(group)
+    return ItemBatch(query, torch.from_numpy(item), torch.from_numpy(numbers), codes >= 0, codes)
+
+
+class _Block(nn.Module):
+    """One pre-norm layer: every item attends to every item of its page and to the query."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.before_attention, self.before_net = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.net = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+
+    def forward(self, tokens: Tensor, visible: Tensor) -> Tensor:
+        batch, length, width = tokens.shape
+        mixed = self.qkv(self.before_attention(tokens)).view(batch, length, 3, self.heads, width // self.heads)
+        asks, keys, values = mixed.permute(2, 0, 3, 1, 4)
+        drop = self.dropout if self.training else 0.0
+        seen = functional.scaled_dot_product_attention(
+            asks, keys, values, attn_mask=visible[:, None, None, :], dropout_p=drop
+        )
+        seen = self.out(seen.transpose(1, 2).reshape(batch, length, width))
+        tokens = tokens + functional.dropout(seen, drop)
+        return torch.as_tensor(tokens + functional.dropout(self.net(self.before_net(tokens)), drop))
+
+
+class PageHead(nn.Module):
+    """Scores all results of a page together.
+
+    Permutation equivariant over the results and padding invariant: there are no positions in it, and padding is invisible.
+
+    Args:
+        query_dim, item_dim, number_dim: sizes of the inputs.  width: of a token.  layers, heads: of self-attention;
+        0 layers = each result by itself.  dropout: in training.
+    Raises:
+        ShapeError: ``width`` is not a multiple of ``heads``.
+    Source: METHODS A5 (reconstruction of the page reranker of arXiv 2510.16803).
+    """
+
+    def __init__(
+        self,
+        query_dim: int,
+        item_dim: int,
+        number_dim: int,
+        *,
+        width: int = 64,
+        layers: int = 2,
+        heads: int = 4,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if width % heads:
+            raise ShapeError(f"PageHead: got width {width} for {heads} heads; allowed: a multiple; change either")
+        self.sizes = {"query_dim": query_dim, "item_dim": item_dim, "number_dim": number_dim}
+        self.sizes |= {"width": width, "layers": layers, "heads": heads}
+        self.numbers = nn.Linear(number_dim, width)
+        self.query = nn.Linear(query_dim, width, bias=False)
+        self.item = nn.Linear(item_dim, width, bias=False)
+        self.query_token = nn.Linear(query_dim, width)
+        self.blocks = nn.ModuleList(_Block(width, heads, dropout) for _ in range(layers))
+        self.last = nn.LayerNorm(width)
+        self.score = nn.Linear(width, 1)
+        self.straight = nn.Linear(number_dim, 1, bias=False)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, query: Tensor, item: Tensor, numbers: Tensor, mask: Tensor) -> Tensor:
+        """Scores of padded pages, in float32.
+
+        Shapes:
+            query: [B, query_dim]; item: [B, L, item_dim]; numbers: [B, L, number_dim]; mask: [B, L] bool, True = a result
+        Returns:
+            [B, L]; 0 on padding.
+        Raises:
+            ShapeError: the batch sizes or lengths differ.
+        """
+        if item.shape[:2] != mask.shape or numbers.shape[:2] != mask.shape or len(query) != len(mask):
+            raise ShapeError(
+                f"PageHead: got query {tuple(query.shape)}, item {tuple(item.shape)}, numbers {tuple(numbers.shape)}, "
+                f"mask {tuple(mask.shape)}; allowed: the same [B, L] in all; pad with pad_items"
+            )
+        match = self.query(self.dropout(query)).unsqueeze(1) * self.item(self.dropout(item))
+        tokens = self.dropout(self.numbers(numbers) + match)
+        tokens = torch.cat([self.query_token(query).unsqueeze(1), tokens], dim=1)
+        visible = functional.pad(mask, (1, 0), value=True)
+        for block in self.blocks:
+            tokens = block(tokens, visible)
+        scores = self.score(self.last(tokens[:, 1:])) + self.straight(numbers)
+        return torch.as_tensor(scores.squeeze(-1).float() * mask)
+
+
+def head_scores(
+    heads: Sequence[PageHead], pages: Sequence[PageItems], *, batch_size: int = PAGES_PER_PASS
+) -> list[NDArray[np.float32]]:
+    """Mean score of several heads, an array ``[len(page)]`` a page.
+
+    Pages of like length share a batch; a page's scores depend on its neighbours by no more than 1e-5.
+
+    Raises:
+        ShapeError: ``batch_size`` is not positive.
+    """
+    if batch_size < 1:
+        raise ShapeError(f"head_scores: got batch_size {batch_size}; allowed: 1 or more; the default is {PAGES_PER_PASS}")
+    order = sorted(range(len(pages)), key=lambda i: len(pages[i]))
+    scores: list[NDArray[np.float32]] = [np.zeros(0, np.float32)] * len(pages)
+    for head in heads:
+        head.eval()
+    with torch.inference_mode():
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            batch = pad_items([pages[i] for i in rows])
+            inputs = (batch.query, batch.item, batch.numbers, batch.mask)
+            mean = torch.stack([head(*inputs) for head in heads]).mean(dim=0).numpy()
+            for row, i in enumerate(rows):
+                scores[i] = mean[row, : len(pages[i])].astype(np.float32)
+    return scores
+
+
+class WholePageRanker:
+    """Ranks pages of mixed results by one score across modalities.
+
+    Args:
+        featurizer: reads pages.  heads: trained; their scores are averaged.
+        made_of: what it was trained with (labels bought, strategy, losses), kept in the model folder.
+        name: printed with every ranking.
+    """
+
+    def __init__(
+        self,
+        featurizer: Featurizer,
+        heads: Sequence[PageHead],
+        made_of: Mapping[str, Any] | None = None,
+        *,
+        name: str = "smar",
+    ) -> None:
+        self.featurizer, self.heads, self.made_of, self._name = featurizer, tuple(heads), dict(made_of or {}), name
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def score(self, pages: Sequence[Page]) -> list[NDArray[np.float32]]:
+        """Scores ``[len(page)]`` a page, comparable across modalities of one page.
+
+        Raises:
+            NoRanker: a modality that neither training nor ``read_as`` covers.
+        """
+        return head_scores(self.heads, self.featurizer.read(pages))
+
+    def rank(self, pages: Sequence[Page]) -> list[Ranking]:
+        """One ranking a page, best first."""
+        return [ranking_of(page, scores, self.name) for page, scores in zip(pages, self.score(pages), strict=True)]
+
+    def save(self, folder: Path) -> None:
+        """Write a model folder of kind ``whole-page``, its single-modal rankers inside.
+
+        Raises:
+            WeightsError: the folder holds something else, or weights are not finite.
+        """
+        scale = self.featurizer.scale
+        arrays = {"scale.centre": scale.centre, "scale.spread": scale.spread}
+        for index, head in enumerate(self.heads):
+            arrays |= {f"{index}.{key}": value.numpy() for key, value in head.state_dict().items()}
+        towers = _towers(self.featurizer.upstream)
+        config = {
+            "name": self.name,
+            "encoders": self.featurizer.vectors.name,
+            "known": [m.value for m in self.featurizer.known],
+            "read_as": {a.value: b.value for a, b in self.featurizer.read_as.items()},
+            "numbers": list(scale.names),
+            "heads": len(self.heads),
+            "sizes": self.heads[0].sizes,
+            "upstream": self.featurizer.upstream.name,
+            "towers": {m.value: f"single-{tower.modality.value}" for m, tower in towers.items()},
+            "made_of": self.made_of,
+        }
+        children = {f"single-{tower.modality.value}": tower.save for tower in towers.values()}
+        save_model(folder, KIND, config, arrays, children=children)
+
+    @classmethod
+    def load(cls, folder: Path, vectors: ResultVectors, upstream: Scorer | None = None) -> WholePageRanker:
+        """Read a model folder.
+
+        Args:
+            vectors: the frozen encoders it was trained on.
+            upstream: the single-modal rankers, where they are not towers and so not in the folder.
+        Raises:
+            WeightsError: another kind, a damaged file, or encoders or single-modal rankers other than those it
+                was trained on.
+        """
+        folder = Path(folder)
+        config, arrays = load_model(folder, KIND)
+        check_encoders(folder, config, vectors)
+        if upstream is None:
+            made = {name: TowerScorer.load(folder / name, vectors) for name in sorted(set(config["towers"].values()))}
+            upstream = SingleModal({Modality(m): made[name] for m, name in config["towers"].items()})
+        if upstream.name != config["upstream"]:
+            raise WeightsError(
+                f"{folder}: got single-modal rankers {upstream.name!r}; allowed: {config['upstream']!r}, which it was "
+                "trained on; pass them as upstream=..."
+            )
+        scale = NumberScale(config["numbers"], arrays["scale.centre"], arrays["scale.spread"])
+        read_as = {Modality(a): Modality(b) for a, b in config["read_as"].items()}
+        known = [Modality(m) for m in config["known"]]
+        featurizer = Featurizer(upstream, vectors, known, scale, read_as)
+        heads = []
+        for index in range(config["heads"]):
+            head = PageHead(**config["sizes"])
+            load_state(head, arrays, f"{index}.", folder)
+            heads.append(head)
+        return cls(featurizer, heads, config["made_of"], name=config["name"])
+
+
+def _towers(upstream: Scorer) -> dict[Modality, TowerScorer]:
+    """The towers to put into the folder; empty when any single-modal ranker is of another kind."""
+    scorers = upstream.scorers if isinstance(upstream, SingleModal) else {}
+    towers = {m: scorer for m, scorer in scorers.items() if isinstance(scorer, TowerScorer)}
+    return towers if len(towers) == len(scorers) else {}
