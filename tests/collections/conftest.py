@@ -118,7 +118,7 @@ MEMBERS = {
     "mmdocir_page_thumbs.zip": ["mmdocir_subset/pages/d000_001.webp"],
 }
 CHARTS = [
-    {"id": "7", "ocr": [["52", 60, 31, 70, 41], ["Readers", 5, 2, 90, 12], ["Men", 5, 30, 40, 40]]},
+    {"id": "7", "ocr": [["52", 60, 29, 70, 39], ["Readers", 5, 2, 90, 12], ["Men", 5, 30, 40, 40]]},
     {"id": "8", "ocr": []},
 ]
 

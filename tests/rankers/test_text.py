@@ -117,7 +117,7 @@ def test_models_that_cannot_be_had_are_weights_errors(tmp_path: Path) -> None:
             make(tmp_path / "gone")
         with pytest.raises(WeightsError, match="cannot be loaded"):
             make(tmp_path / "empty", local_files_only=True)
-        with pytest.raises(WeightsError, match="nobody/none'.*cannot be loaded.*reachable"):
+        with pytest.raises(WeightsError, match=r"nobody/none'.*cannot be loaded.*reachable"):
             make("nobody/none", local_files_only=True)
 
 
@@ -172,7 +172,9 @@ def test_bi_encoder_scores_are_cosines() -> None:
     encoder = Told()
     scorer = BiEncoderScorer(encoder)
     assert isinstance(scorer, Scorer)
-    first, second, none = scorer.score([page("up", "slant", "", "right", "up", "nowhere"), page("right", "up"), page("up")])
+    first, second, none = scorer.score(
+        [page("up", "slant", "", "right", "up", "nowhere"), page("right", "up"), page("up")]
+    )
     np.testing.assert_allclose(first, [np.sqrt(0.5), np.nan, 0, 1, 0], atol=1e-6)
     np.testing.assert_allclose(second, [0], atol=1e-6)
     assert none.shape == (0,)

@@ -62,7 +62,7 @@ def test_configs_that_are_not_json_are_refused(config: dict[str, Any], tmp_path:
 
 
 def test_weights_that_are_not_finite_are_refused_before_writing(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="'w'.*1 numbers"):
+    with pytest.raises(WeightsError, match=r"'w'.*1 numbers"):
         save(tmp_path / "m", w=np.array([1, np.nan]))
     assert list(tmp_path.iterdir()) == []
 

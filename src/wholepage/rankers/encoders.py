@@ -174,8 +174,9 @@ class VectorCache:
         for key, blob in found.items():
             if len(blob) != 4 * dim:
                 raise ShapeError(
-                    f"cache {self.path or 'in memory'}: vector {key[:12]} of encoder {encoder!r}: got "
-                    f"{len(blob) / 4:g} numbers; allowed: {dim}; name encoders of different sizes differently, or use another file"
+                    f"cache {self.path or 'in memory'}: vector {key[:12]} of encoder {encoder!r}: "
+                    f"got {len(blob) / 4:g} numbers; allowed: {dim}; "
+                    "name encoders of different sizes differently, or use another file"
                 )
         return {key: np.frombuffer(blob, dtype="<f4").astype(np.float32) for key, blob in found.items()}
 

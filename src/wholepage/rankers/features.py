@@ -8,7 +8,7 @@ of the page, by modality; the results' own numeric features. Beside them the fro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,7 @@ from wholepage.rankers.matching import (
     NumberScale,
     PageVectors,
     ResultVectors,
+    VectorScale,
     feature_columns,
     match_numbers,
 )
@@ -71,8 +72,8 @@ class Featurizer:
         upstream: raw single-modal scores of a page (``fusion.SingleModal``); NaN = no opinion.
         vectors: the frozen encoders.
         known: the modalities of the training pages, each with its own columns.
-        scale: fitted on training pages.
-        read_as: a modality that training did not see -> the known one whose columns it uses (an answer reads as a text).
+        scale, vector_scale: fitted on training pages.
+        read_as: a modality that training did not see -> the known one whose columns it uses (an answer reads as text).
     """
 
     def __init__(
@@ -81,9 +82,11 @@ class Featurizer:
         vectors: ResultVectors,
         known: Sequence[Modality],
         scale: NumberScale,
-        read_as: dict[Modality, Modality] | None = None,
+        vector_scale: VectorScale,
+        read_as: Mapping[Modality, Modality] | None = None,
     ) -> None:
-        self.upstream, self.vectors, self.known, self.scale = upstream, vectors, tuple(known), scale
+        self.upstream, self.vectors, self.known = upstream, vectors, tuple(known)
+        self.scale, self.vector_scale = scale, vector_scale
         self.read_as = dict(read_as or {})
 
     @classmethod
@@ -94,24 +97,25 @@ class Featurizer:
         pages: Sequence[Page],
         scores: Sequence[NDArray[np.float32]],
         names: Sequence[str],
-        read_as: dict[Modality, Modality] | None = None,
+        read_as: Mapping[Modality, Modality] | None = None,
+        *,
+        keep: int | None = 128,
     ) -> Featurizer:
-        """Fit the scaling on training pages.
+        """Fit the scalings on training pages, at least one.
 
         Args:
             pages, scores: training pages with the single-modal scores that they should be read with (out of fold).
             names: numeric features of results to read.
+            keep: principal directions of the frozen vectors to read; None = all columns.
         """
         known = tuple(m for m in Modality if any(m in page.modalities for page in pages))
+        encoded = vectors.encode(pages)
+        vector_scale = VectorScale.fit(encoded, keep=keep)
         empty = NumberScale((), np.zeros(0, np.float32), np.ones(0, np.float32))
-        draft = cls(upstream, vectors, known, empty, read_as)
-        columns = number_names(known, names)
-        rows = [
-            draft._numbers(page, encoded, given, names)
-            for page, encoded, given in zip(pages, vectors.encode(pages), scores, strict=True)
-        ]
-        stacked = np.concatenate(rows) if rows else np.zeros((0, len(columns)), np.float32)
-        return cls(upstream, vectors, known, NumberScale.fit(columns, stacked), read_as)
+        draft = cls(upstream, vectors, known, empty, vector_scale, read_as)
+        rows = [draft._numbers(page, of, given, names) for page, of, given in zip(pages, encoded, scores, strict=True)]
+        scale = NumberScale.fit(number_names(known, names), np.concatenate(rows))
+        return cls(upstream, vectors, known, scale, vector_scale, read_as)
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -133,7 +137,7 @@ class Featurizer:
         read = []
         for page, encoded, values in zip(pages, self.vectors.encode(pages), given, strict=True):
             numbers = self.scale.apply(self._numbers(page, encoded, values, self.feature_names))
-            read.append(PageItems(encoded.query, encoded.item, numbers, modality_codes(page)))
+            read.append(PageItems(encoded.query, self.vector_scale.apply(encoded), numbers, modality_codes(page)))
         return read
 
     def _check_known(self, page: Page) -> None:

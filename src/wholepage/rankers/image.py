@@ -71,7 +71,8 @@ class PixelDescriptor:
         cells = list(zip(_cells(self._color.rgb2hsv(small)), _cells(self._color.rgb2lab(small)), strict=True))
         colours = np.sqrt(np.concatenate([_hue_histogram(hsv) for hsv, _ in cells]))
         moments = np.concatenate([np.concatenate([lab.mean(axis=0), lab.std(axis=0)]) for _, lab in cells])
-        return np.concatenate([unit_rows(part) for part in (hog, colours, moments)]) / np.sqrt(3)
+        parts = np.concatenate([unit_rows(part) for part in (hog, colours, moments)])
+        return np.asarray(parts / np.sqrt(3))
 
 
 class MobileNetEncoder:
@@ -121,7 +122,7 @@ class MobileNetEncoder:
         rows = np.zeros((len(refs), self.dim), dtype=np.float32)
         side = (_MOBILENET_SIDE, _MOBILENET_SIDE)
         for i, ref in enumerate(refs):
-            picture = self._open(ref, at=f"images[{i}]").convert("RGB").resize(side, Image.Resampling.BILINEAR)
+            picture = self._open(ref, at=f"images[{i}]").convert("RGB").resize(side, Image.Resampling.BICUBIC)
             with self._lock:
                 self._net.set_tensor(self._input, np.asarray(picture, dtype=np.uint8)[None])
                 self._net.invoke()
@@ -154,7 +155,7 @@ class DualEncoder:
         open_picture: OpenPicture = open_image,
         local_files_only: bool = False,
     ) -> None:
-        transformers, self._torch = require("transformers", "train"), require("torch", "train")
+        transformers, self._torch = require("transformers", "text"), require("torch", "text")
         source, only = pretrained_source(model), {"local_files_only": local_files_only}
         try:
             self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(source, **only)

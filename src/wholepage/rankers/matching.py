@@ -7,7 +7,7 @@ picture is encoded once however many rankers look at it.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ from wholepage.rankers.encoders import ImageEncoder, TextEncoder
 MATCH_NAMES = ("bm25", "cosine", "overlap", "words")
 """The columns of ``match_numbers``."""
 
+_LENGTH = 2.0  # root mean square length of a scaled part; the towers' learning rate is tuned to it
 _WORD = re.compile(r"\w+")
 
 
@@ -111,6 +112,74 @@ class ResultVectors:
         return (found / np.maximum(lengths, 1e-9)).astype(np.float32)
 
 
+class VectorScale:
+    """Learned scaling of the frozen vectors: text and image part each centred and brought to like length.
+
+    Args:
+        text_dim: how many of the columns are text.
+        centre: [item_dim] mean of training results, each part over the results that have it.
+        gain: [2] for the text and the image part.
+        directions: [item_dim, kept] principal directions to keep; None = keep all columns.
+    """
+
+    def __init__(
+        self,
+        text_dim: int,
+        centre: NDArray[np.float32],
+        gain: NDArray[np.float32],
+        directions: NDArray[np.float32] | None = None,
+    ) -> None:
+        self.text_dim, self.centre, self.gain, self.directions = text_dim, centre, gain, directions
+
+    @property
+    def dim(self) -> int:
+        """Columns that ``apply`` returns."""
+        return len(self.centre) if self.directions is None else self.directions.shape[1]
+
+    @classmethod
+    def fit(cls, encoded: Sequence[PageVectors], *, keep: int | None = None) -> VectorScale:
+        """Fit on training pages; ``keep`` principal directions of their distinct vectors, None = all columns."""
+        text_dim = encoded[0].text.shape[1]
+        items = np.unique(np.concatenate([page.item for page in encoded]), axis=0)
+        centre, gain = np.zeros(items.shape[1], np.float32), np.ones(2, np.float32)
+        for part, columns in enumerate((slice(0, text_dim), slice(text_dim, None))):
+            block = items[:, columns]
+            block = block[np.abs(block).sum(axis=1) > 0]
+            if len(block):
+                centre[columns] = block.mean(axis=0)
+                gain[part] = _LENGTH / max(1e-6, float(np.sqrt(((block - centre[columns]) ** 2).sum(axis=1).mean())))
+        plain = cls(text_dim, centre, gain)
+        if keep is None or keep >= items.shape[1]:
+            return plain
+        scaled = plain._scaled(items).astype(np.float64)
+        _, vectors = np.linalg.eigh(scaled.T @ scaled)
+        directions = vectors[:, ::-1][:, :keep]
+        signs = np.sign(directions[np.abs(directions).argmax(axis=0), np.arange(directions.shape[1])])
+        return cls(text_dim, centre, gain, (directions * signs).astype(np.float32))
+
+    def apply(self, vectors: PageVectors) -> NDArray[np.float32]:
+        """Scaled vectors of a page's results ``[n, dim]``; a part that a result lacks stays zero."""
+        scaled = self._scaled(vectors.item)
+        return scaled if self.directions is None else np.asarray(scaled @ self.directions, np.float32)
+
+    def _scaled(self, items: NDArray[np.float32]) -> NDArray[np.float32]:
+        scaled = np.zeros_like(items)
+        for part, columns in enumerate((slice(0, self.text_dim), slice(self.text_dim, None))):
+            has = np.abs(items[:, columns]).sum(axis=1) > 0
+            scaled[has, columns] = (items[has, columns] - self.centre[columns]) * self.gain[part]
+        return scaled
+
+    def arrays(self) -> dict[str, NDArray[np.float32]]:
+        """Tensors for a model folder."""
+        kept = {"vectors.centre": self.centre, "vectors.gain": self.gain}
+        return kept if self.directions is None else kept | {"vectors.directions": self.directions}
+
+    @classmethod
+    def from_arrays(cls, text_dim: int, arrays: Mapping[str, NDArray[np.float32]]) -> VectorScale:
+        """The scale that ``arrays`` wrote."""
+        return cls(text_dim, arrays["vectors.centre"], arrays["vectors.gain"], arrays.get("vectors.directions"))
+
+
 def match_numbers(page: Page, vectors: PageVectors) -> NDArray[np.float32]:
     """Words and meaning that query and result share.
 
@@ -148,9 +217,7 @@ class NumberScale:
     def fit(cls, names: Sequence[str], rows: NDArray[np.float32]) -> NumberScale:
         """Median and inter-decile spread of each column; a constant column keeps spread 1."""
         squeezed = _squeeze(rows)
-        low, centre, high = (
-            np.quantile(squeezed, [0.1, 0.5, 0.9], axis=0) if len(rows) else np.zeros((3, len(names)))
-        )
+        low, centre, high = np.quantile(squeezed, [0.1, 0.5, 0.9], axis=0) if len(rows) else np.zeros((3, len(names)))
         deviation = squeezed.std(axis=0) if len(rows) else np.ones(len(names))
         spread = np.where(high - low > 1e-3, (high - low) / 2, np.where(deviation > 1e-3, deviation, 1.0))
         return cls(names, centre.astype(np.float32), spread.astype(np.float32))
@@ -159,6 +226,15 @@ class NumberScale:
         """Scaled columns within [-5, 5]; shape kept."""
         scaled = (_squeeze(rows) - self.centre) / self.spread
         return np.clip(scaled, -5.0, 5.0).astype(np.float32)
+
+    def arrays(self) -> dict[str, NDArray[np.float32]]:
+        """Tensors for a model folder; the names go into its config."""
+        return {"scale.centre": self.centre, "scale.spread": self.spread}
+
+    @classmethod
+    def from_arrays(cls, names: Sequence[str], arrays: Mapping[str, NDArray[np.float32]]) -> NumberScale:
+        """The scale that ``arrays`` wrote."""
+        return cls(names, arrays["scale.centre"], arrays["scale.spread"])
 
 
 def feature_names(pages: Sequence[Page]) -> tuple[str, ...]:

@@ -180,7 +180,7 @@ def unit_rows(rows: NDArray[np.floating]) -> NDArray[np.float64]:
     """Rows scaled to length 1; a row of zeros stays zeros."""
     wide = rows.astype(np.float64)
     length = np.linalg.norm(wide, axis=-1, keepdims=True)
-    return np.divide(wide, length, out=np.zeros_like(wide), where=length > 0)
+    return np.asarray(np.divide(wide, length, out=np.zeros_like(wide), where=length > 0))
 
 
 def _text_pairs(pages: Sequence[Page]) -> list[tuple[int, int, str, str]]:

@@ -21,7 +21,9 @@ from wholepage.pages.model import Modality, Page
 from wholepage.rankers.matching import (
     MATCH_NAMES,
     NumberScale,
+    PageVectors,
     ResultVectors,
+    VectorScale,
     feature_columns,
     match_numbers,
 )
@@ -83,18 +85,19 @@ class TowerReader:
 
     Args:
         vectors: the frozen encoders.  scale: fitted on ``MATCH_NAMES`` and the feature names after them.
+        vector_scale: fitted on the vectors of results.
     """
 
-    def __init__(self, vectors: ResultVectors, scale: NumberScale) -> None:
-        self.vectors, self.scale = vectors, scale
+    def __init__(self, vectors: ResultVectors, scale: NumberScale, vector_scale: VectorScale) -> None:
+        self.vectors, self.scale, self.vector_scale = vectors, scale, vector_scale
 
     @classmethod
     def fit(cls, vectors: ResultVectors, pages: Sequence[Page], names: Sequence[str]) -> TowerReader:
-        """Fit the scaling of the numeric columns on training pages."""
-        rows = [raw_numbers(page, names, v) for page, v in zip(pages, vectors.encode(pages), strict=True)]
-        width = len(MATCH_NAMES) + len(names)
-        stacked = np.concatenate(rows) if rows else np.zeros((0, width), np.float32)
-        return cls(vectors, NumberScale.fit((*MATCH_NAMES, *names), stacked))
+        """Fit both scalings on training pages, at least one."""
+        encoded = vectors.encode(pages)
+        rows = [raw_numbers(page, names, of) for page, of in zip(pages, encoded, strict=True)]
+        scale = NumberScale.fit((*MATCH_NAMES, *names), np.concatenate(rows))
+        return cls(vectors, scale, VectorScale.fit(encoded))
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -106,11 +109,11 @@ class TowerReader:
         for page, encoded in zip(pages, self.vectors.encode(pages), strict=True):
             numbers = self.scale.apply(raw_numbers(page, self.feature_names, encoded))
             seen = np.abs(encoded.item).sum(axis=1) > 0
-            read.append(TowerItems(encoded.query, encoded.item, numbers, seen))
+            read.append(TowerItems(encoded.query, self.vector_scale.apply(encoded), numbers, seen))
         return read
 
 
-def raw_numbers(page: Page, names: Sequence[str], encoded: Any) -> NDArray[np.float32]:
+def raw_numbers(page: Page, names: Sequence[str], encoded: PageVectors) -> NDArray[np.float32]:
     """Match numbers beside the named features, unscaled: ``[len(page), 4 + len(names)]``."""
     return np.concatenate([match_numbers(page, encoded), feature_columns(page, names)], axis=1)
 
@@ -137,7 +140,7 @@ def tower_scores(tower: Tower, items: Sequence[TowerItems]) -> list[NDArray[np.f
 class TowerScorer:
     """Orders the results of one modality: the mean of several towers' scores.
 
-    NaN where a result holds nothing that the encoders can read (a picture without text, when there is no image encoder).
+    NaN where a result holds nothing that the encoders can read (a picture without text, without an image encoder).
 
     Args:
         modality: what it was trained on.
@@ -174,7 +177,7 @@ class TowerScorer:
 
     def save(self, folder: Path) -> None:
         """Write a model folder of kind ``tower``; the encoders are named in it, not copied."""
-        arrays = {"scale.centre": self.reader.scale.centre, "scale.spread": self.reader.scale.spread}
+        arrays = self.reader.scale.arrays() | self.reader.vector_scale.arrays()
         for index, tower in enumerate(self.towers):
             arrays |= {f"{index}.{key}": value.numpy() for key, value in tower.state_dict().items()}
         config = {
@@ -196,14 +199,18 @@ class TowerScorer:
         """
         config, arrays = load_model(folder, KIND)
         check_encoders(folder, config, vectors)
-        scale = NumberScale(config["numbers"], arrays["scale.centre"], arrays["scale.spread"])
+        reader = TowerReader(
+            vectors,
+            NumberScale.from_arrays(config["numbers"], arrays),
+            VectorScale.from_arrays(vectors.text_dim, arrays),
+        )
         towers = []
         for index in range(config["towers"]):
             tower = Tower(**config["sizes"])
             load_state(tower, arrays, f"{index}.", folder)
             towers.append(tower)
         also = [Modality(value) for value in config["also"]]
-        return cls(Modality(config["modality"]), TowerReader(vectors, scale), towers, also=also)
+        return cls(Modality(config["modality"]), reader, towers, also=also)
 
 
 def check_encoders(folder: Path, config: Mapping[str, Any], vectors: ResultVectors) -> None:

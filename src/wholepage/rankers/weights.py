@@ -200,8 +200,9 @@ def pretrained_source(model: str | Path) -> str:
 def unloadable(model: str | Path, error: Exception) -> WeightsError:
     """The error for a pretrained model that a library could not load, with what the library said."""
     return WeightsError(
-        f"model {str(model)!r}: cannot be loaded ({' '.join(str(error).split())[:300]}); allowed: a folder with a "
-        "model, or a hub id that is reachable or already downloaded; check the name, or download it where there is a network"
+        f"model {str(model)!r}: cannot be loaded ({' '.join(str(error).split())[:300]}); "
+        "allowed: a folder with a model, or a hub id that is reachable or already downloaded; "
+        "check the name, or download it where there is a network"
     )
 
 

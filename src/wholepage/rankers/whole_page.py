@@ -22,7 +22,7 @@ from wholepage.pages.model import Modality, Page, Ranking
 from wholepage.pages.protocols import Scorer, ranking_of
 from wholepage.rankers.features import Featurizer, PageItems
 from wholepage.rankers.fusion import SingleModal
-from wholepage.rankers.matching import NumberScale, ResultVectors
+from wholepage.rankers.matching import NumberScale, ResultVectors, VectorScale
 from wholepage.rankers.tower import TowerScorer, check_encoders, load_state
 from wholepage.rankers.weights import load_model, save_model
 
@@ -87,7 +87,7 @@ class _Block(nn.Module):
 class PageHead(nn.Module):
     """Scores all results of a page together.
 
-    Permutation equivariant over the results and padding invariant: there are no positions in it, and padding is invisible.
+    Permutation equivariant over the results and padding invariant: nothing in it has a position, and padding is unseen.
 
     Args:
         query_dim, item_dim, number_dim: sizes of the inputs.  width: of a token.  layers, heads: of self-attention;
@@ -127,7 +127,8 @@ class PageHead(nn.Module):
         """Scores of padded pages, in float32.
 
         Shapes:
-            query: [B, query_dim]; item: [B, L, item_dim]; numbers: [B, L, number_dim]; mask: [B, L] bool, True = a result
+            query: [B, query_dim]; item: [B, L, item_dim]; numbers: [B, L, number_dim]
+            mask: [B, L] bool, True = a result
         Returns:
             [B, L]; 0 on padding.
         Raises:
@@ -159,7 +160,7 @@ def head_scores(
         ShapeError: ``batch_size`` is not positive.
     """
     if batch_size < 1:
-        raise ShapeError(f"head_scores: got batch_size {batch_size}; allowed: 1 or more; the default is {PAGES_PER_PASS}")
+        raise ShapeError(f"head_scores: got batch_size {batch_size}; allowed: 1 or more; {PAGES_PER_PASS} is usual")
     order = sorted(range(len(pages)), key=lambda i: len(pages[i]))
     scores: list[NDArray[np.float32]] = [np.zeros(0, np.float32)] * len(pages)
     for head in heads:
@@ -217,7 +218,7 @@ class WholePageRanker:
             WeightsError: the folder holds something else, or weights are not finite.
         """
         scale = self.featurizer.scale
-        arrays = {"scale.centre": scale.centre, "scale.spread": scale.spread}
+        arrays = scale.arrays() | self.featurizer.vector_scale.arrays()
         for index, head in enumerate(self.heads):
             arrays |= {f"{index}.{key}": value.numpy() for key, value in head.state_dict().items()}
         towers = _towers(self.featurizer.upstream)
@@ -258,10 +259,11 @@ class WholePageRanker:
                 f"{folder}: got single-modal rankers {upstream.name!r}; allowed: {config['upstream']!r}, which it was "
                 "trained on; pass them as upstream=..."
             )
-        scale = NumberScale(config["numbers"], arrays["scale.centre"], arrays["scale.spread"])
+        scale = NumberScale.from_arrays(config["numbers"], arrays)
+        vector_scale = VectorScale.from_arrays(vectors.text_dim, arrays)
         read_as = {Modality(a): Modality(b) for a, b in config["read_as"].items()}
         known = [Modality(m) for m in config["known"]]
-        featurizer = Featurizer(upstream, vectors, known, scale, read_as)
+        featurizer = Featurizer(upstream, vectors, known, scale, vector_scale, read_as)
         heads = []
         for index in range(config["heads"]):
             head = PageHead(**config["sizes"])

@@ -171,7 +171,7 @@ def _by_modality(
     for code, beta in (weights or {}).items():
         check_number(f"weights[{code}]", beta, zero_allowed=True)
     total = safe_scores(scores, usable_items(teacher, group >= 0)).sum() * 0.0  # keeps the gradient when all is empty
-    for code in group.unique().tolist():
+    for code in sorted(set(group.flatten().tolist())):
         beta = 1.0 if weights is None else weights.get(code, 1.0)
         if code >= 0 and beta > 0:
             total = total + beta * loss(scores, teacher, group == code)

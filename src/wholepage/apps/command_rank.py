@@ -1,0 +1,68 @@
+"""``wholepage rank PAGES.jsonl``: put the results of each page in order."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_PAGES_A_STEP = 32
+
+
+class RankingFormat(StrEnum):
+    """How rankings are written."""
+
+    JSONL = "jsonl"
+    TREC = "trec"
+
+
+def rank(
+    pages: Annotated[Path, typer.Argument(help="Pages, one JSON object a line (.jsonl, .jsonl.gz).")],
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", metavar="FOLDER", help="A model folder; without it the offline default ranks."),
+    ] = None,
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="FILE", help="Where to write; - is stdout, nothing else on it.")
+    ] = "-",
+    format_: Annotated[
+        RankingFormat, typer.Option("--format", help="jsonl: rankings with ids and scores; trec: a TREC run.")
+    ] = RankingFormat.JSONL,
+    top_k: Annotated[
+        int | None, typer.Option("--top-k", "-k", min=1, metavar="K", help="Keep the first K of each page.")
+    ] = None,
+    root: Annotated[
+        Path | None,
+        typer.Option("--root", metavar="FOLDER", help="The data folder, for weights (else WHOLEPAGE_DATA)."),
+    ] = None,
+) -> None:
+    """Put the results of each page in order.
+
+    Every picture is opened first: one that is missing or broken ends the command, nothing is scored unseen.
+
+    Example: wholepage rank pages.jsonl --model runs/demo/model -o rankings.jsonl
+    """
+    from wholepage.apps.console import note, progress, whole_file
+    from wholepage.apps.documents import check_pictures
+    from wholepage.apps.places import cache_folder, file_there
+    from wholepage.apps.resolve import ranker_from
+    from wholepage.pages.records import read_pages, write_rankings, write_run
+
+    listed = list(read_pages(file_there(pages, "pages")))
+    ranked = []
+    with progress() as report:
+        for done, page in enumerate(listed, start=1):
+            check_pictures(page)
+            report(done, len(listed), "pictures opened")
+        ranker = ranker_from(model, root=root, cache=cache_folder(), progress=report)
+        note(f"ranked by {ranker.name}" if model else f"no --model given; ranked by the {ranker.name}")
+        for start in range(0, len(listed), _PAGES_A_STEP):
+            part = listed[start : start + _PAGES_A_STEP]
+            ranked += [ranking.check(page) for ranking, page in zip(ranker.rank(part), part, strict=True)]
+            report(len(ranked), len(listed), "pages ranked")
+    kept = ranked if top_k is None else [ranking.top(top_k) for ranking in ranked]
+    write = write_rankings if format_ is RankingFormat.JSONL else write_run
+    with whole_file(output) as written:
+        write(written, kept)

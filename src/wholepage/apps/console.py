@@ -1,0 +1,112 @@
+"""What the commands say: progress and notes on stderr, tables or JSON on stdout, files that are whole or not there."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+Report = Callable[[int, int, str], None]
+"""``report(done, total, what)``."""
+
+STDOUT = "-"
+
+
+def note(message: str) -> None:
+    """A line on stderr, for people."""
+    print(message, file=sys.stderr)
+
+
+@contextmanager
+def progress() -> Iterator[Report]:
+    """A bar on stderr for each thing that is reported; gone when done, and silent where there is no terminal."""
+    console = Console(stderr=True)
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        tasks: dict[str, Any] = {}
+
+        def report(done: int, total: int, what: str) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield report
+
+
+def print_json(value: object) -> None:
+    """One JSON document on stdout; NaN becomes null, as JSON has none."""
+    print(json.dumps(_plain(value), ensure_ascii=False, allow_nan=False))
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on stdout; the first column to the left, the others to the right."""
+    table = Table(title=title, title_justify="left")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    # a file or pipe has no width of its own: never cut a number there
+    (console if console.is_terminal else Console(width=max(200, console.width))).print(table)
+
+
+def number(value: float | None) -> str:
+    """A measure for a table; a dash where there is none."""
+    return "-" if value is None or math.isnan(value) else f"{value:.4f}"
+
+
+@contextmanager
+def whole_file(path: str) -> Iterator[IO[str]]:
+    """A text file to write, moved into its place when complete; ``"-"`` is stdout.
+
+    Raises:
+        OSError: it cannot be written; what was there before is still there.
+    """
+    if path == STDOUT:
+        yield sys.stdout
+        sys.stdout.flush()
+        return
+    place = Path(path).expanduser()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    handle, draft = tempfile.mkstemp(prefix=f".{place.name}.", suffix=".new", dir=place.parent)
+    try:
+        with open(handle, "w", encoding="utf-8", newline="\n") as written:
+            yield written
+            written.flush()
+            os.fsync(written.fileno())
+        os.chmod(draft, 0o666 & ~_umask())
+        os.replace(draft, place)
+    finally:
+        Path(draft).unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

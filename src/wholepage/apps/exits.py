@@ -1,0 +1,66 @@
+"""Exit codes: the one place where errors become numbers, and one red line on stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+OTHER = 1
+MEANINGS: dict[int, str] = {
+    0: "all went well",
+    OTHER: "stopped from outside, or an error that has no code of its own",
+    2: "the command line is wrong: an unknown command, option or value",
+    3: "an optional library is missing; the message names the extra to install",
+    4: "a file, folder, collection or model is not there",
+    5: "bad input: a record, page, picture, judgment or ranking that cannot be used",
+    6: "a model or ranker failed: wrong weights, or an order that is no permutation",
+    7: "the budget is spent; what was written so far is kept",
+}
+"""Every code that the command ends with; 2 is given by the command line itself."""
+
+
+def exit_code(error: BaseException) -> int:
+    """The code that an error ends the command with; ``OTHER`` when there is none for it."""
+    from wholepage.apps.places import NotFound  # here: `wholepage --help` must not wait for numpy
+    from wholepage.pages import errors
+
+    codes: tuple[tuple[type[BaseException], int], ...] = (  # the first that fits, so narrow ones come first
+        (NotFound, 4),
+        (FileNotFoundError, 4),
+        (errors.MissingExtra, 3),
+        (errors.ImageError, 5),
+        (errors.InputError, 5),
+        (errors.WeightsError, 6),
+        (errors.DecodingError, 6),
+        (errors.BudgetSpent, 7),
+    )
+    return next((code for kind, code in codes if isinstance(error, kind)), OTHER)
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """End the process with one red line and its code when a named error comes through.
+
+    With ``WHOLEPAGE_DEBUG=1`` the error goes on, traceback and all.
+
+    Raises:
+        SystemExit: a WholepageError or OSError came through.
+    """
+    from wholepage.pages.errors import WholepageError
+
+    try:
+        yield
+    except (WholepageError, OSError) as error:
+        if os.environ.get("WHOLEPAGE_DEBUG") == "1":
+            raise
+        say_error(str(error))
+        sys.exit(exit_code(error))
+
+
+def say_error(message: str) -> None:
+    """One line on stderr, red where there is a terminal."""
+    line = f"error: {' '.join(message.split())}"
+    red = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+    print(f"\x1b[31m{line}\x1b[0m" if red else line, file=sys.stderr)
