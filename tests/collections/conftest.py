@@ -117,7 +117,7 @@ MEMBERS = {
     "mmdocir_crops.zip": [f"mmdocir_subset/crops/e{n}.webp" for n in (3, 4, 5)],
     "mmdocir_page_thumbs.zip": ["mmdocir_subset/pages/d000_001.webp"],
 }
-CHARTS = [
+CHARTS: list[dict[str, Any]] = [
     {"id": "7", "ocr": [["52", 60, 29, 70, 39], ["Readers", 5, 2, 90, 12], ["Men", 5, 30, 40, 40]]},
     {"id": "8", "ocr": []},
 ]

@@ -44,7 +44,8 @@ def test_shared_data_is_what_it_is_said_to_be(data_root: Path, name: str, split:
     assert len(pages) == queries
     assert Counter(result.modality.value for page in pages for result in page.results) == modalities
     assert Counter(int(grade.grade) for page in pages for grade in judgments.grades(page.query_id)) == grades
-    assert {(g.query_id, g.result_id) for g in judgments} == {(p.query_id, r) for p in pages for r in p.result_ids}
+    assert judgments.query_ids == tuple(sorted(page.query_id for page in pages))
+    assert all(set(judgments.by_result(page.query_id)) == set(page.result_ids) for page in pages)
     assert list(collection.pages(split)) == pages
     pictures = [ref for page in pages for result in page.results for ref in result.images]
     for ref in pictures[:: len(pictures) // 20][:20]:

@@ -11,8 +11,10 @@ import sys
 from base64 import b64decode
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -177,9 +179,9 @@ def test_any_world_holds_together(
         ({"noise": float("nan")}, "noise: got nan"),
     ],
 )
-def test_arguments_out_of_range_are_refused(options: dict[str, object], named: str) -> None:
+def test_arguments_out_of_range_are_refused(options: dict[str, Any], named: str) -> None:
     with pytest.raises(InputError, match=named):
-        Synthetic(**options)  # type: ignore[arg-type]
+        Synthetic(**options)
 
 
 def test_an_unknown_split_is_refused_when_asked_for() -> None:
@@ -324,7 +326,8 @@ def test_the_named_colours_are_in_the_pixels(truth: Truth) -> None:
 
 def test_without_noise_the_number_and_size_of_things_are_in_the_pixels() -> None:
     world = Synthetic(25, dev_share=0, noise=0, modalities=[Modality.IMAGE])
-    numbers, areas = [], {size: [] for size in ATTRIBUTES["size"]}
+    numbers: list[bool] = []
+    areas: dict[str, list[float]] = {size: [] for size in ATTRIBUTES["size"]}
     for page, shown in world.truth("train"):
         for result in page.results:
             thing = shown[result.result_id].thing
@@ -344,16 +347,16 @@ def test_without_noise_the_number_and_size_of_things_are_in_the_pixels() -> None
 
 
 def test_folder_holds_the_same_pictures_once(tmp_path: Path) -> None:
-    options = {"queries": 2, "dev_share": 0.5}
-    filed = list(Synthetic(**options, folder=tmp_path).pages("train"))  # type: ignore[arg-type]
+    world = partial(Synthetic, 2, dev_share=0.5)
+    filed = list(world(folder=tmp_path).pages("train"))
     refs = [ref for page in filed for result in page.results for ref in result.images]
-    embedded = [ref for page in Synthetic(**options).pages("train") for r in page.results for ref in r.images]  # type: ignore[arg-type]
+    embedded = [ref for page in world().pages("train") for r in page.results for ref in r.images]
     assert [ref.sha256 for ref in refs] == [ref.sha256 for ref in embedded]
     assert all(np.array_equal(pixels(a), pixels(b)) for a, b in zip(refs, embedded, strict=True))
     files = {path for path in tmp_path.rglob("*") if path.is_file()}
     assert files == {Path(ref.uri) for ref in refs}
     before = {path: path.stat().st_mtime_ns for path in files}
-    assert list(Synthetic(**options, folder=tmp_path).pages("train")) == filed  # type: ignore[arg-type]
+    assert list(world(folder=tmp_path).pages("train")) == filed
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before
 
 

@@ -6,6 +6,7 @@ answers at once.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -77,4 +78,5 @@ def main() -> None:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")  # a terminal that cannot show a letter must not end the command
+    os.environ.setdefault("TQDM_DISABLE", "1")  # libraries' own bars; progress is ours to show
     app()

@@ -1,4 +1,4 @@
-"""``wholepage evaluate RUN JUDGMENTS [RUN ...]``: how good the orders are, and whether they differ by more than luck."""
+"""``wholepage evaluate RUN JUDGMENTS [RUN ...]``: how good orders are, and whether they differ by more than luck."""
 
 from __future__ import annotations
 
@@ -17,16 +17,22 @@ _MEASURE = "nDCG@10"
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="Rankings (.jsonl) or a TREC run; the others are compared with this one.")],
+    run: Annotated[
+        Path, typer.Argument(help="Rankings (.jsonl) or a TREC run; the others are compared with this one.")
+    ],
     judgments: Annotated[Path, typer.Argument(help="What people said: judgments (.jsonl) or TREC qrels.")],
     more_runs: Annotated[list[Path] | None, typer.Argument(help="Further rankings or runs.")] = None,
     measure: Annotated[
         list[str] | None,
-        typer.Option("--measure", "-m", help=f"A measure, as ir_measures spells it; again for more. Default {_MEASURE}."),
+        typer.Option(
+            "--measure", "-m", help=f"A measure, as ir_measures spells it; again for more. Default {_MEASURE}."
+        ),
     ] = None,
     pages: Annotated[
         Path | None,
-        typer.Option("--pages", help="The pages ranked: adds pair accuracy within and across modalities, and exposure."),
+        typer.Option(
+            "--pages", help="The pages ranked: adds pair accuracy within and across modalities, and exposure."
+        ),
     ] = None,
     skip_unjudged: Annotated[
         bool, typer.Option("--skip-unjudged", help="Leave out ranked queries that nobody graded (else an error).")

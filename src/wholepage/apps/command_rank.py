@@ -44,7 +44,7 @@ def rank(
 
     Example: wholepage rank pages.jsonl --model runs/demo/model -o rankings.jsonl
     """
-    from wholepage.apps.console import note, progress, whole_file
+    from wholepage.apps.console import deliver, note, progress
     from wholepage.apps.documents import check_pictures
     from wholepage.apps.places import cache_folder, file_there
     from wholepage.apps.resolve import ranker_from
@@ -62,7 +62,13 @@ def rank(
             part = listed[start : start + _PAGES_A_STEP]
             ranked += [ranking.check(page) for ranking, page in zip(ranker.rank(part), part, strict=True)]
             report(len(ranked), len(listed), "pages ranked")
+    silent = sum(score is None for ranking in ranked for score in ranking.scores or ())
+    if silent:
+        note(f"no opinion on {silent} of {sum(map(len, ranked))} results (nothing to read): placed last, score null")
     kept = ranked if top_k is None else [ranking.top(top_k) for ranking in ranked]
-    write = write_rankings if format_ is RankingFormat.JSONL else write_run
-    with whole_file(output) as written:
-        write(written, kept)
+    if format_ is RankingFormat.JSONL:
+        deliver(output, "rankings.jsonl", lambda place: write_rankings(place, kept))
+    else:
+        made_by = "offline" if model is None else Path(model).resolve().name
+        tag = "-".join(["wholepage", *made_by.split()])  # a run's tag holds no white space
+        deliver(output, "run.trec", lambda place: write_run(place, kept, tag))

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -71,35 +70,23 @@ def number(value: float | None) -> str:
     return "-" if value is None or math.isnan(value) else f"{value:.4f}"
 
 
-@contextmanager
-def whole_file(path: str) -> Iterator[IO[str]]:
-    """A text file to write, moved into its place when complete; ``"-"`` is stdout.
+def deliver(output: str, name: str, write: Callable[[Path], object]) -> None:
+    """Have a file written in its place, or on stdout when ``output`` is ``"-"``.
 
-    Raises:
-        OSError: it cannot be written; what was there before is still there.
+    Args:
+        name: what the file would be called, whose suffix says its format.
+        write: writes a file at the path given, whole or not at all.
     """
-    if path == STDOUT:
-        yield sys.stdout
-        sys.stdout.flush()
+    if output != STDOUT:
+        place = Path(output).expanduser()
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write(place)
         return
-    place = Path(path).expanduser()
-    place.parent.mkdir(parents=True, exist_ok=True)
-    handle, draft = tempfile.mkstemp(prefix=f".{place.name}.", suffix=".new", dir=place.parent)
-    try:
-        with open(handle, "w", encoding="utf-8", newline="\n") as written:
-            yield written
-            written.flush()
-            os.fsync(written.fileno())
-        os.chmod(draft, 0o666 & ~_umask())
-        os.replace(draft, place)
-    finally:
-        Path(draft).unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    with tempfile.TemporaryDirectory() as folder:  # readers of stdout, too, get all of it or nothing
+        place = Path(folder) / name
+        write(place)
+        sys.stdout.write(place.read_text(encoding="utf-8"))
+        sys.stdout.flush()
 
 
 def _plain(value: Any) -> Any:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import io
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from wholepage.pages.errors import ImageError, InputError, PageError, shorten
-from wholepage.pages.images import open_image
+from wholepage.pages.images import open_image, to_data_uri
 from wholepage.pages.model import ImageRef, Modality, Page, Query, Result
 
 Picture: TypeAlias = "str | Path | Image.Image"
@@ -81,7 +80,7 @@ def check_pictures(page: Page, what: str = "results") -> None:
     Args:
         what: what a result is called in the message, before its index.
     Raises:
-        ImageError: a picture is missing, cannot be read, or is too large; names the query and the result's index and id.
+        ImageError: a picture is missing, unreadable or too large; names the query, and the result's index and id.
     """
     seen: set[ImageRef] = set()
     for i, result in enumerate(page.results):
@@ -137,22 +136,23 @@ def _from_mapping(document: Mapping[str, Any], at: str, result_id: str) -> Resul
 def _image_ref(picture: Any, at: str) -> ImageRef:
     if isinstance(picture, Image.Image):
         return ImageRef(_data_uri(picture, at))
-    if isinstance(picture, (str, Path)) and str(picture):
-        return ImageRef(str(picture))
+    if isinstance(picture, Path):
+        return ImageRef(os.path.abspath(picture))  # a name like a:b.png must not be taken for a scheme
+    if isinstance(picture, str) and picture:
+        return ImageRef(picture)
     raise InputError(
-        f"{at}['image']: got {_shown(picture)}; allowed: a path, a data: URI, a PIL image, or a list of them (the frames "
-        "of a video); convert it"
+        f"{at}['image']: got {_shown(picture)}; allowed: a path, a data: URI, a PIL image, or a list of them (the "
+        "frames of a video); convert it"
     )
 
 
 def _data_uri(picture: Image.Image, at: str) -> str:
-    """The picture as PNG, so that it goes through the same door as every other."""
-    written = io.BytesIO()
+    """The picture as an address, so that it goes through the same door as every other."""
     try:
-        picture.convert("RGBA" if "A" in picture.getbands() else "RGB").save(written, "PNG")
+        upright = ImageOps.exif_transpose(picture)
+        return to_data_uri(upright.convert("RGBA" if upright.has_transparency_data else "RGB"))
     except (OSError, ValueError, SyntaxError) as error:  # PIL reads late: a cut file shows only now
         raise ImageError("a PIL image", "unreadable", f"{error}; pass a whole picture", at=at) from error
-    return f"data:image/png;base64,{base64.b64encode(written.getvalue()).decode('ascii')}"
 
 
 def _shown(value: object) -> str:

@@ -215,5 +215,5 @@ def _offline(cache: Path | None) -> OfflineRanker:
 def _check_model_name(what: str, name: str, known: tuple[str, ...]) -> None:
     if name not in known and "/" not in name and not Path(name).is_dir():
         raise NotFound(
-            f"{what}: got {name!r}; allowed: {', '.join(known)}, a folder, or a hub id 'owner/model'; choose one of them"
+            f"{what}: got {name!r}; allowed: {', '.join(known)}, a folder, or a hub id 'owner/model'; choose one"
         )

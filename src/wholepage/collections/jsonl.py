@@ -6,6 +6,8 @@ One page a line, as ``wholepage.pages`` writes it, plain or gzipped::
      "results": [{"result_id": "a", "modality": "text", "text": "Red shoes, size 9"},
                  {"result_id": "b", "modality": "image", "images": [{"uri": "photos/b.jpg"}]}]}
 
+A relative picture address is read as lying beside the file.
+
 What people said is either judgments, one answer a line, or TREC qrels (``query_id 0 result_id grade``).
 
 Two ways to lay the files out:
@@ -24,7 +26,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
-from wholepage.pages import InputError, Judgments, Page, RecordError
+from wholepage.pages import InputError, Judgments, Page
 from wholepage.pages.records import read_judgments, read_pages, read_qrels
 
 WHOLE = "all"
@@ -89,16 +91,7 @@ class JsonlCollection:
             InputError: there is no such split; the message lists those there are.
             RecordError: a line cannot be read, or a query comes twice.
         """
-        path = self._of(split)
-        first: dict[str, int] = {}
-        for number, page in enumerate(read_pages(path), start=1):
-            if page.query_id in first:
-                raise RecordError(
-                    path, 0, f"page {number}: query_id", f"{page.query_id!r}, already page {first[page.query_id]}",
-                    "each query once", "rename or drop one",
-                )  # fmt: skip
-            first[page.query_id] = number
-            yield page
+        return read_pages(self._of(split))
 
     def judgments(self, split: str) -> Judgments:
         """What people said of the pages of one split.

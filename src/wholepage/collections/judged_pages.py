@@ -9,16 +9,15 @@ the split asked for only. Two passes give equal pages.
 
 from __future__ import annotations
 
-import gzip
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, NamedTuple, TypeVar, get_args
 
 import msgspec
 
 from wholepage.pages import Grade, ImageRef, InputError, Judgments, Page, PageError, Query, RecordError, Result
+from wholepage.pages.lines import read_lines
 
 Identifier = Annotated[str, msgspec.Meta(min_length=1)]
 Written = Annotated[str, msgspec.Meta(pattern=r"\S")]
@@ -214,7 +213,7 @@ class JudgedPages(Generic[ItemT]):
 
     def _lines(self) -> Iterator[tuple[int, JudgedQuery]]:
         first: dict[str, int] = {}
-        for line, raw in gz_lines(self.path):
+        for line, raw in read_lines(self.path):
             query = decode_line(self._decoder, self.path, line, raw, self._item_type)
             if query.qid in first:
                 raise RecordError(
@@ -252,57 +251,32 @@ def kind_features(kind: str, kinds: tuple[str, ...]) -> dict[str, float]:
     return {f"kind:{each}": float(each == kind) for each in kinds}
 
 
-def gz_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """The lines of a gzip file, counted from 1.
-
-    Raises:
-        RecordError: the file is not gzip, or is cut short.
-    """
-    line = 0
-    try:
-        with gzip.open(path, "rb") as lines:
-            for line, raw in enumerate(lines, start=1):
-                yield line, raw
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise RecordError(path, line + 1, "line", str(error), "a whole gzip file", "fetch the file again") from error
-
-
 def decode_line(decoder: msgspec.json.Decoder[Any], path: Path, line: int, raw: bytes, item_type: Any = None) -> Any:
     """One line as the record that the decoder makes.
 
     Args:
-        item_type: the type of one of the record's ``items``, to say in the error which item it was.
+        item_type: the kinds of item that the record's ``items`` allow, for the error to list.
     Raises:
         RecordError: the line is not JSON, or not such a record.
     """
     try:
         return decoder.decode(raw)
     except msgspec.ValidationError as error:
-        field, problem = _blame(raw, error, item_type)
+        problem, _, where = str(error).partition(" - at `$")
+        field = where.strip("`.") or "line"
         raise RecordError(path, line, field, problem, _shape(decoder.type, item_type), "mend the line") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RecordError(path, line, "line", str(error), "one JSON object in UTF-8", "mend the line") from error
 
 
-def _blame(raw: bytes, error: msgspec.ValidationError, item_type: Any) -> tuple[str, str]:
-    """The field at fault and what is wrong with it; msgspec itself does not say which item of a list it was."""
-    if item_type is not None and "$.items[...]" in str(error):
-        for index, item in enumerate(msgspec.json.decode(raw)["items"]):
-            try:
-                msgspec.convert(item, item_type)
-            except msgspec.ValidationError as found:
-                problem, _, where = str(found).partition(" - at `$")
-                return f"items[{index}]{where.rstrip('`')}", problem
-    problem, _, where = str(error).partition(" - at `$.")
-    return where.rstrip("`") or "line", problem
-
-
 def _shape(record: Any, item_type: Any) -> str:
+    """The fields of a record and of each kind of its items, in words."""
     fields = ", ".join(record.__struct_fields__)
     if item_type is None:
         return f"({fields})"
-    kinds = sorted(getattr(item_type, "__args__", (item_type,)), key=lambda kind: str(kind.__struct_config__.tag))
-    items = " | ".join(f"{kind.__struct_config__.tag}({', '.join(kind.__struct_fields__)})" for kind in kinds)
+    items = " | ".join(
+        f"{kind.__struct_config__.tag}({', '.join(kind.__struct_fields__)})" for kind in get_args(item_type)
+    )
     return f"({fields}), items {items}"
 
 

@@ -23,9 +23,9 @@ from wholepage.collections.judged_pages import (
     Place,
     Written,
     decode_line,
-    gz_lines,
 )
 from wholepage.pages import Modality, RecordError, Result
+from wholepage.pages.lines import read_lines
 
 Word = tuple[str, float, float, float, float]
 """Text, then left, top, right and bottom in pixels."""
@@ -117,7 +117,7 @@ def reading_order(words: Sequence[Word]) -> str:
 def _read_ocr(path: Path) -> dict[str, str]:
     decoder: msgspec.json.Decoder[_Words] = msgspec.json.Decoder(_Words)
     texts: dict[str, str] = {}
-    for line, raw in gz_lines(path):
+    for line, raw in read_lines(path):
         chart: _Words = decode_line(decoder, path, line, raw)
         if chart.id in texts:
             raise RecordError(path, line, "id", f"{chart.id!r} again", "each chart once", "drop one")

@@ -1,7 +1,7 @@
 """The parts of a picture's address: which scheme, which file, which member of an archive.
 
-A plain path, ``file:``, ``data:``, ``zip:archive.zip!/member`` or http(s). A name is taken for a scheme when two or
-more letters, digits or ``+.-`` stand before the first colon (so ``C:`` is a drive); write ``./a:b.png`` for such a file.
+A plain path, ``file:``, ``data:``, ``zip:archive.zip!/member`` or http(s). Two or more letters, digits or ``+.-``
+before a colon are taken for a scheme (one letter is a drive); write ``./ab:c.png`` for such a file.
 """
 
 from __future__ import annotations

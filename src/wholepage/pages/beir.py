@@ -19,19 +19,17 @@ from wholepage.pages.errors import RecordError
 from wholepage.pages.judgments import Judgments
 from wholepage.pages.lines import build, decode, encode, read_lines, text_of, write_lines
 from wholepage.pages.model import Modality, Page, Query, Ranking, Result
-from wholepage.pages.trec import Negative, judged, read_run
-
-_HEADER = ["query-id", "corpus-id", "score"]
+from wholepage.pages.trec import QRELS_HEADER, Negative, judged, read_run
 
 
-class _Document(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+class _Document(msgspec.Struct, forbid_unknown_fields=True):
     id: str = msgspec.field(name="_id")
     text: str
     title: str = ""
     metadata: dict[str, Any] = {}
 
 
-class _Query(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+class _Query(msgspec.Struct, forbid_unknown_fields=True):
     id: str = msgspec.field(name="_id")
     text: str
     metadata: dict[str, Any] = {}
@@ -99,7 +97,7 @@ def write_beir(folder: str | Path, pages: Iterable[Page], judgments: Judgments, 
             result that is on no page, or an id that a table cannot hold (``line`` counts the pages, or rows).
     """
     folder = Path(folder)
-    corpus_path, queries_path = _target(folder / "corpus.jsonl"), _target(folder / "queries.jsonl")
+    corpus_path, queries_path = _plain_or_gz(folder / "corpus.jsonl"), _plain_or_gz(folder / "queries.jsonl")
     documents = _present(corpus_path, _DOCUMENT)
     queries = _present(queries_path, _QUERY)
     on_page: dict[str, set[str]] = {}
@@ -111,7 +109,7 @@ def write_beir(folder: str | Path, pages: Iterable[Page], judgments: Judgments, 
         _add(queries, _Query(page.query_id, page.query.text), queries_path, number)
         for result in page.results:
             _add(documents, _Document(result.result_id, result.text), corpus_path, number)
-    qrels_path = _target(folder / "qrels" / f"{split}.tsv")
+    qrels_path = _plain_or_gz(folder / "qrels" / f"{split}.tsv")
     rows = [(q, r, g) for q, of in judgments.to_qrels().items() for r, g in sorted(of.items())]
     for number, (query_id, result_id, _) in enumerate(rows, start=1):
         if result_id not in on_page.get(query_id, ()):
@@ -123,7 +121,7 @@ def write_beir(folder: str | Path, pages: Iterable[Page], judgments: Judgments, 
     write_lines(corpus_path, (encode(d, _DOCUMENT, corpus_path, n) for n, d in enumerate(documents.values(), 1)))
     write_lines(queries_path, (encode(q, _QUERY, queries_path, n) for n, q in enumerate(queries.values(), 1)))
     cells = ((_cell(qrels_path, n, q), _cell(qrels_path, n, r), str(g)) for n, (q, r, g) in enumerate(rows, 2))
-    write_lines(qrels_path, ("\t".join(row).encode() for row in (_HEADER, *cells)))
+    write_lines(qrels_path, ("\t".join(row).encode() for row in (QRELS_HEADER, *cells)))
     return len(on_page)
 
 
@@ -152,11 +150,13 @@ def _read_qrels(path: Path, negative: Negative) -> Judgments:
         for number, raw in read_lines(path):
             columns = text_of(path, number, raw).rstrip("\r\n").split("\t")
             if number == 1:
-                if columns != _HEADER:
-                    raise RecordError(path, 1, "line", repr(columns), "the header " + "<TAB>".join(_HEADER), "add it")
+                if columns != QRELS_HEADER:
+                    raise RecordError(
+                        path, 1, "line", repr(columns), "the header " + "<TAB>".join(QRELS_HEADER), "add it"
+                    )
                 continue
             if len(columns) != 3 or not columns[0] or not columns[1]:
-                raise RecordError(path, number, "line", repr(columns), "<TAB>".join(_HEADER), "mend the line")
+                raise RecordError(path, number, "line", repr(columns), "<TAB>".join(QRELS_HEADER), "mend the line")
             yield number, columns[0], columns[1], columns[2]
 
     return judged(path, rows(), negative)
@@ -169,7 +169,7 @@ def _read_queries(path: Path, wanted: set[str]) -> dict[str, Query]:
         if record.id in found:
             raise RecordError(path, number, "_id", f"{record.id!r} again", "each id once", "remove one")
         if record.id in wanted:
-            found[record.id] = build(path, number, "_id", lambda r=record: Query(r.id, r.text))  # type: ignore[misc]
+            found[record.id] = build(path, number, "_id", Query, record.id, record.text)
     return found
 
 
@@ -182,7 +182,7 @@ def _read_corpus(path: Path, wanted: set[str]) -> dict[str, Result]:
         if record.id in found:
             raise RecordError(path, number, "_id", f"{record.id!r} again", "each id once", "remove one")
         text = titled(record.title, record.text)
-        found[record.id] = build(path, number, "text", lambda r=record, t=text: Result(r.id, Modality.TEXT, t))  # type: ignore[misc]
+        found[record.id] = build(path, number, "text", Result, record.id, Modality.TEXT, text)
     return found
 
 
@@ -200,13 +200,16 @@ def _plain_or_gz(path: Path) -> Path:
     return packed if packed.is_file() and not path.is_file() else path
 
 
-_target = _plain_or_gz
-
-
 def _present(path: Path, decoder: msgspec.json.Decoder[Any]) -> dict[str, Any]:
     if not path.is_file():
         return {}
-    return {record.id: record for record in (decode(decoder, path, n, raw) for n, raw in read_lines(path))}
+    records: dict[str, Any] = {}
+    for number, raw in read_lines(path):
+        record = decode(decoder, path, number, raw)
+        if record.id in records:
+            raise RecordError(path, number, "_id", f"{record.id!r} again", "each id once", "remove one")
+        records[record.id] = record
+    return records
 
 
 def _add(records: dict[str, Any], record: _Document | _Query, path: Path, number: int) -> None:

@@ -18,6 +18,7 @@ Each message says what was got, what is allowed, and what to do.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from types import ModuleType
 
 
@@ -38,8 +39,13 @@ class RecordError(InputError):
 
     def __init__(self, path: object, line: int, field: str, got: str, allowed: str, do: str) -> None:
         self.path, self.line, self.field = str(path), line, field
+        self._parts = (str(path), line, field, got, allowed, do)
         where = f"{path}:{line}" if line else f"{path}"
         super().__init__(f"{where}: {field}: got {got}; allowed: {allowed}; {do}")
+
+    def __reduce__(self) -> tuple[type[RecordError], tuple[str, int, str, str, str, str]]:
+        # An error of a worker process must arrive whole: by default only the message would be handed to __init__.
+        return type(self), self._parts
 
 
 class PageError(InputError):
@@ -65,7 +71,15 @@ class ImageError(WholepageError):
     def __init__(self, uri: str, reason: str, detail: str, *, at: str = "") -> None:
         self.uri, self.reason, self.at = shorten(uri), reason, at
         place = f"{at}: " if at else ""
+        self._detail = detail
         super().__init__(f"{place}image {self.uri!r} is {reason}: {detail}")
+
+    def __reduce__(self) -> tuple[Callable[..., ImageError], tuple[str, str, str, str]]:
+        return _image_error, (self.uri, self.reason, self._detail, self.at)
+
+
+def _image_error(uri: str, reason: str, detail: str, at: str) -> ImageError:
+    return ImageError(uri, reason, detail, at=at)
 
 
 class MissingExtra(WholepageError, ImportError):

@@ -38,8 +38,8 @@ class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for result_id in (self.left_id, self.right_id):
             if result_id is not None and result_id not in ids:
                 raise PageError(
-                    f"question on {self.page.query_id!r}: got {result_id!r}; allowed: one of the page's {len(ids)} ids; "
-                    "ask about results of the page"
+                    f"question on {self.page.query_id!r}: got {result_id!r}; allowed: one of the page's {len(ids)} "
+                    "ids; ask about results of the page"
                 )
         if self.left_id == self.right_id:
             raise PageError(
@@ -57,7 +57,8 @@ class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if (self.grade is None) == (self.choice is None):
             raise PageError(
-                f"verdict: got grade={self.grade}, choice={self.choice}; allowed: exactly one; answer the question asked"
+                f"verdict: got grade={self.grade}, choice={self.choice}; allowed: exactly one; "
+                "answer the question asked"
             )
         if self.grade is not None:
             _check_grade(self.grade, "verdict")
@@ -77,7 +78,11 @@ class Grade(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
 
 
 class Preference(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Somebody's comparison of two results of one page."""
+    """Somebody's comparison of two results of one page.
+
+    Raises:
+        PageError: both sides are the same result.
+    """
 
     query_id: str
     left_id: str
@@ -85,6 +90,13 @@ class Preference(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     choice: Choice
     who: str = ""
     when: str = ""
+
+    def __post_init__(self) -> None:
+        if self.left_id == self.right_id:
+            raise PageError(
+                f"preference on {self.query_id!r}: got {self.left_id!r} on both sides; allowed: two different results; "
+                "drop the pair"
+            )
 
 
 _Said = TypeVar("_Said", Grade, Preference)

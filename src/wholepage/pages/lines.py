@@ -7,15 +7,16 @@ lines may only stand at the end of a file.
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import re
 import secrets
 import stat
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import IO, Any, Literal, TypeVar, overload
+from typing import IO, Any, Literal, ParamSpec, TypeVar, overload
 
 import msgspec
 import numpy as np
@@ -23,6 +24,7 @@ import numpy as np
 from wholepage.pages.errors import DecodingError, InputError, PageError, RecordError, shorten
 
 T = TypeVar("T")
+P = ParamSpec("P")
 _GZIP_LEVEL = 6
 _AT = re.compile(r" - at (?P<key>`key` in )?`\$(?P<path>[^`]*)`$")
 _BOM = b"\xef\xbb\xbf"
@@ -36,24 +38,24 @@ def atomic_write(path: str | Path, mode: str = "w") -> AbstractContextManager[IO
     """A file that appears complete or not at all, even when the machine stops.
 
     What is written goes to a hidden file in the same folder, which takes the name of ``path`` when the block ends
-    without error and is deleted otherwise. The bytes are as written: the name's suffix changes nothing.
+    without error and is deleted otherwise.
 
     Args:
         path: a link is followed; an existing file keeps its permissions.
-        mode: ``"w"`` (UTF-8, lines end in ``\\n``) or ``"wb"``.
+        mode: ``"w"`` (UTF-8, lines end in ``\\n``, gzipped when the name ends in ``.gz``) or ``"wb"`` (bytes as they
+            are, whatever the name).
     Raises:
         InputError: another mode.
         RecordError: the folder is missing, or may not be written to.
     """
     if mode not in ("w", "wb"):
         raise InputError(f"atomic_write: got mode {mode!r}; allowed: 'w', 'wb'; a whole file is written at once")
-    return _replacing(Path(os.path.realpath(path)), mode)
+    return _replacing(Path(os.path.realpath(path)), mode, packed=mode == "w" and _is_gzip(path))
 
 
 @contextmanager
-def _replacing(path: Path, mode: str) -> Iterator[IO[Any]]:
+def _replacing(path: Path, mode: str, *, packed: bool) -> Iterator[IO[Any]]:
     draft = path.parent / f".{secrets.token_hex(8)}.tmp"
-    text: dict[str, str] = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
     done = False
     try:
         try:
@@ -61,8 +63,9 @@ def _replacing(path: Path, mode: str) -> Iterator[IO[Any]]:
             descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666)
         except OSError as error:
             raise _unusable(path, error, "a folder that exists and may be written to") from error
-        with os.fdopen(descriptor, mode, **text) as file:  # type: ignore[call-overload]
-            yield file
+        with _opened(descriptor, "wb" if packed else mode) as file:
+            with _gzip_text(file) if packed else nullcontext(file) as given:
+                yield given
             file.flush()
             os.fsync(file.fileno())
         if path.is_file():
@@ -78,6 +81,23 @@ def _replacing(path: Path, mode: str) -> Iterator[IO[Any]]:
     _sync_folder(path.parent)
 
 
+def _opened(descriptor: int, mode: str) -> IO[Any]:
+    if mode == "wb":
+        return os.fdopen(descriptor, mode)
+    return os.fdopen(descriptor, mode, encoding="utf-8", newline="\n")
+
+
+def _gzip(raw: IO[bytes]) -> gzip.GzipFile:
+    """Equal bytes in, equal bytes out: the header holds neither name nor time."""
+    return gzip.GzipFile("", "wb", _GZIP_LEVEL, raw, mtime=0)
+
+
+@contextmanager
+def _gzip_text(raw: IO[bytes]) -> Iterator[IO[str]]:
+    with _gzip(raw) as packed, io.TextIOWrapper(packed, encoding="utf-8", newline="\n") as file:
+        yield file
+
+
 def _sync_folder(folder: Path) -> None:
     """Make the new name survive a power cut; only where folders can be opened."""
     if not hasattr(os, "O_DIRECTORY"):
@@ -90,19 +110,12 @@ def _sync_folder(folder: Path) -> None:
 
 
 def write_lines(path: str | Path, lines: Iterable[bytes]) -> int:
-    """Write lines (without their ends) atomically, gzipped by suffix; returns how many.
-
-    Equal lines make equal files: the gzip header holds neither name nor time.
-    """
+    """Write lines (without their ends) atomically, gzipped by suffix; returns how many."""
     count = 0
-    with atomic_write(path, "wb") as raw:
-        packed = gzip.GzipFile("", "wb", _GZIP_LEVEL, raw, mtime=0) if _is_gzip(path) else None
-        file: IO[bytes] = raw if packed is None else packed  # type: ignore[assignment]
+    with atomic_write(path, "wb") as raw, _gzip(raw) if _is_gzip(path) else nullcontext(raw) as file:
         for line in lines:
             file.write(line + b"\n")
             count += 1
-        if packed is not None:
-            packed.close()
     return count
 
 
@@ -125,7 +138,9 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, bytes]]:
                     raise RecordError(path, 1, "line", "a byte order mark", "UTF-8 without one", "save it without")
                 yield number, line
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise RecordError(path, number + 1, "file", f"broken gzip ({error})", "a whole gzip file", "copy it again") from error
+        raise RecordError(
+            path, number + 1, "file", f"broken gzip ({error})", "a whole gzip file", "copy it again"
+        ) from error
     except OSError as error:
         raise _unusable(path, error, "a file that can be read") from error
 
@@ -139,28 +154,36 @@ def text_of(path: str | Path, number: int, raw: bytes) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise RecordError(path, number, "line", f"byte {error.start} of the line is not UTF-8", "UTF-8", "recode the file") from error
+        raise RecordError(
+            path, number, "line", f"byte {error.start} is not UTF-8", "UTF-8", "recode the file"
+        ) from error
 
 
-def decode(decoder: msgspec.json.Decoder[T], path: str | Path, number: int, raw: bytes) -> T:
+def decode(decoder: msgspec.json.Decoder[T], path: str | Path, number: int, raw: bytes, *, place: str = "") -> T:
     """One JSON record, or where and why it is none.
 
+    Args:
+        place: put before each field in messages, when the record is a part of its line.
     Raises:
         RecordError: broken JSON, a field that is unknown, missing or of another type, or a record against its rules.
     """
     try:
         return decoder.decode(raw)
     except UnicodeDecodeError as error:
-        raise RecordError(path, number, "line", f"bytes that are not UTF-8 ({error.reason})", "UTF-8", "recode the file") from error
+        raise RecordError(
+            path, number, f"{place}line", f"bytes that are not UTF-8 ({error.reason})", "UTF-8", "recode the file"
+        ) from error
     except msgspec.ValidationError as error:
-        raise _invalid(decoder.type, path, number, error) from error
+        raise _invalid(decoder.type, path, number, place, error) from error
     except msgspec.DecodeError as error:
         raise RecordError(
-            path, number, "line", f"{error}: {_snippet(raw)}",
+            path, number, f"{place}line", f"{error}: {_snippet(raw)}",
             "one whole JSON record on a line, without NaN or Infinity", "mend or remove the line",
         ) from error  # fmt: skip
     except RecursionError as error:
-        raise RecordError(path, number, "line", "JSON nested too deeply", "a record", "remove the line") from error
+        raise RecordError(
+            path, number, f"{place}line", "JSON nested too deeply", "a record", "remove the line"
+        ) from error
 
 
 def encode(record: object, decoder: msgspec.json.Decoder[Any], path: str | Path, number: int) -> bytes:
@@ -177,14 +200,14 @@ def encode(record: object, decoder: msgspec.json.Decoder[Any], path: str | Path,
     return raw
 
 
-def build(path: str | Path, number: int, field: str, make: Callable[[], T]) -> T:
-    """What ``make`` returns, its rules' errors given a place in a file.
+def build(path: str | Path, number: int, field: str, make: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+    """What ``make`` returns for the arguments, errors of its rules given a place in a file.
 
     Raises:
         RecordError: ``make`` raised a PageError or DecodingError.
     """
     try:
-        return make()
+        return make(*args, **named)
     except (PageError, DecodingError) as error:
         raise RecordError(path, number, field, *_parts(str(error))) from error
 
@@ -219,44 +242,47 @@ def _parts(message: str) -> tuple[str, str, str]:
     return got, allowed or "a record that keeps its rules", do or "mend the record"
 
 
-def _invalid(kind: object, path: str | Path, number: int, error: msgspec.ValidationError) -> RecordError:
+def _invalid(kind: Any, path: str | Path, number: int, place: str, error: msgspec.ValidationError) -> RecordError:
     """msgspec's words (``Expected `str`, got `int` - at `$.query.text```) in the house's."""
     message = str(error)
     at = _AT.search(message)
     field = at["path"].lstrip(".") if at else ""
     what = message[: at.start()] if at else message
-    if isinstance(error.__cause__, PageError):
-        return RecordError(path, number, field or "record", *_parts(what))
     found = _type_at(kind, field)
-    if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", what, re.DOTALL):
+    if isinstance(error.__cause__, PageError):
+        said = _parts(what)
+    elif unknown := re.fullmatch(r"Object contains unknown field `(.*)`", what, re.DOTALL):
         names = [f.encode_name for f in found.fields] if isinstance(found, msgspec.inspect.StructType) else []
-        field = f"{field}.{unknown[1]}".lstrip(".")
-        return RecordError(path, number, field, "an unknown field", ", ".join(names), "rename or remove it")
-    if missing := re.fullmatch(r"Object missing required field `(.*)`", what, re.DOTALL):
-        field = f"{field}.{missing[1]}".lstrip(".")
-        return RecordError(path, number, field, "no such field", "a record with it", "add it")
-    if mismatch := re.fullmatch(r"Expected `(.*)`, got `(.*)`", what, re.DOTALL):
-        return RecordError(path, number, field or "record", mismatch[2], mismatch[1], "mend the value")
-    if isinstance(found, msgspec.inspect.EnumType):
-        return RecordError(
-            path, number, field, what.removeprefix("Invalid enum value "),
-            ", ".join(repr(member.value) for member in found.cls), "write one of them",
-        )  # fmt: skip
-    return RecordError(path, number, field or "record", what, "a value in the range of its type", "mend the value")
+        field, said = f"{field}.{unknown[1]}", ("an unknown field", ", ".join(names), "rename or remove it")
+    elif missing := re.fullmatch(r"Object missing required field `(.*)`", what, re.DOTALL):
+        field, said = f"{field}.{missing[1]}", ("no such field", "a record with it", "add it")
+    elif mismatch := re.fullmatch(r"Expected `(.*)`, got `(.*)`", what, re.DOTALL):
+        said = (mismatch[2], mismatch[1], "mend the value")
+    elif isinstance(found, msgspec.inspect.EnumType):
+        members = ", ".join(repr(member.value) for member in found.cls)
+        said = (what.removeprefix("Invalid enum value "), members, "write one of them")
+    else:
+        said = (what, "a value in the range of its type", "mend the value")
+    return RecordError(path, number, (place + field.lstrip(".")).rstrip(".") or "record", *said)
 
 
-def _type_at(kind: object, field: str) -> msgspec.inspect.Type:
+def _type_at(kind: Any, field: str) -> msgspec.inspect.Type:
     """The type msgspec wanted at a field path such as ``results[0].modality``."""
-    found = msgspec.inspect.type_info(kind)
+    found = _main(msgspec.inspect.type_info(kind))
     for step in re.findall(r"[^.\[\]]+|\[[^\]]*\]", field):
-        if isinstance(found, msgspec.inspect.UnionType):
-            found = next((t for t in found.types if not isinstance(t, msgspec.inspect.NoneType)), found)
         if isinstance(found, msgspec.inspect.StructType):
             found = next((f.type for f in found.fields if f.encode_name == step), found)
         elif isinstance(found, msgspec.inspect.VarTupleType | msgspec.inspect.ListType):
             found = found.item_type
         elif isinstance(found, msgspec.inspect.DictType):
             found = found.value_type
-    if isinstance(found, msgspec.inspect.UnionType):
-        found = next((t for t in found.types if not isinstance(t, msgspec.inspect.NoneType)), found)
+        found = _main(found)
     return found
+
+
+def _main(kind: msgspec.inspect.Type) -> msgspec.inspect.Type:
+    """Of several types allowed, the one that has parts; else the first that is not None."""
+    if not isinstance(kind, msgspec.inspect.UnionType):
+        return kind
+    kinds = [one for one in kind.types if not isinstance(one, msgspec.inspect.NoneType)]
+    return next((one for one in kinds if isinstance(one, msgspec.inspect.StructType)), kinds[0])

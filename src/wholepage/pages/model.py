@@ -77,6 +77,11 @@ class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     def __post_init__(self) -> None:
         if not self.result_id:
             raise PageError("Result.result_id: got an empty id; allowed: any non-empty string; give each result one")
+        if not isinstance(self.modality, Modality):
+            raise PageError(
+                f"result {self.result_id!r}: got modality {self.modality!r}; allowed: {', '.join(map(repr, Modality))}; "
+                "pass a Modality, such as Modality('text')"
+            )
         if not self.text and not self.images:
             raise PageError(
                 f"result {self.result_id!r}: got neither text nor images; allowed: at least one; "
@@ -105,8 +110,8 @@ class Page(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for index, result in enumerate(self.results):
             if result.result_id in first:
                 raise PageError(
-                    f"query {self.query.query_id!r}: results[{first[result.result_id]}] and results[{index}] share the "
-                    f"id {result.result_id!r}; allowed: ids unique on a page; rename or drop one"
+                    f"query {self.query.query_id!r}: got results[{first[result.result_id]}] and results[{index}] that "
+                    f"share the id {result.result_id!r}; allowed: ids unique on a page; rename or drop one"
                 )
             first[result.result_id] = index
 
@@ -191,7 +196,13 @@ class Ranking(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
         return len(self.result_ids)
 
     def top(self, k: int) -> Ranking:
-        """The first ``k`` results."""
+        """The first ``k`` results; all when there are fewer.
+
+        Raises:
+            PageError: ``k`` is negative.
+        """
+        if k < 0:
+            raise PageError(f"ranking of {self.query_id!r}: got top({k}); allowed: 0 and up; pass how many to keep")
         return Ranking(self.query_id, self.result_ids[:k], self.scores[:k] if self.scores else self.scores, self.by)
 
     def positions(self) -> dict[str, int]:
@@ -221,5 +232,5 @@ class Ranking(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
 
 def _finite(where: str, numbers: Mapping[str, float | str]) -> None:
     for name, value in numbers.items():
-        if isinstance(value, (int, float)) and not math.isfinite(value):
+        if not isinstance(value, str) and not math.isfinite(value):
             raise PageError(f"{where}[{name!r}]: got {value}; allowed: finite numbers; leave unknown features out")

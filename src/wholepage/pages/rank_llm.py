@@ -11,6 +11,7 @@ one of ``text``, ``segment``, ``contents``, ``content``, ``body``, ``passage`` i
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from wholepage.pages.beir import text_only, titled
 from wholepage.pages.errors import RecordError
 from wholepage.pages.lines import build, decode, encode, read_lines, write_lines
 from wholepage.pages.model import Modality, Page, Query, Ranking, Result
-from wholepage.pages.trec import falling_scores
+from wholepage.pages.trec import made_up_scores
 
 _TEXTS = ("text", "segment", "contents", "content", "body", "passage")
 
@@ -74,7 +75,7 @@ def read_rank_llm(path: str | Path) -> Iterator[tuple[Page, Ranking]]:
     """
     first: dict[str, str] = {}
     for number, place, raw in _requests(path):
-        request = _decoded(path, number, place, raw)
+        request = decode(_REQUEST, path, number, raw, place=place)
         query_id = str(request.query.qid)
         here = place or f"line {number}"
         if first.setdefault(query_id, here) != here:
@@ -103,7 +104,7 @@ def write_rank_llm(path: str | Path, pages: Iterable[Page], rankings: Iterable[R
         for number, (page, ranking) in enumerate(paired, start=1):
             if first.setdefault(page.query_id, number) != number:
                 raise RecordError(path, number, "query.qid", f"{page.query_id!r} again", "each once", "remove one")
-            build(path, number, "candidates", lambda p=page, r=ranking: r.check(p))  # type: ignore[misc]
+            build(path, number, "candidates", ranking.check, page)
             text_only(path, number, page)
             yield encode(_request(page, ranking), _REQUEST, path, number)
 
@@ -117,7 +118,64 @@ def _requests(path: str | Path) -> Iterator[tuple[int, str, bytes]]:
         if number > 1 or not raw.lstrip().startswith(b"["):
             yield number, "", raw
             continue
-        whole = raw + _rest(path)
-        for index, one in enumerate(decode(_RAW_LIST, path, 1, whole)):
+        whole = raw + b"".join(rest for _, rest in lines)
+        requests = decode(_RAW_LIST, path, 1, whole)
+        for index, one in enumerate(requests):
             yield 1, f"[{index}].", bytes(one)
-        return
+
+
+def _page_and_ranking(path: str | Path, number: int, place: str, request: _Request) -> tuple[Page, Ranking]:
+    query_id = str(request.query.qid)
+    query = build(path, number, f"{place}query.qid", Query, query_id, request.query.text)
+    seen: dict[str, int] = {}
+    results = []
+    for index, candidate in enumerate(request.candidates):
+        here, result_id = f"{place}candidates[{index}]", str(candidate.docid)
+        if (first := seen.setdefault(result_id, index)) != index:
+            raise RecordError(
+                path, number, f"{here}.docid", f"{result_id!r} again, first in candidates[{first}]", "each docid once",
+                "remove one",
+            )  # fmt: skip
+        text = _text(path, number, f"{here}.doc", candidate.doc)
+        results.append(build(path, number, here, Result, result_id, Modality.TEXT, text))
+    given = tuple(candidate.score for candidate in request.candidates)
+    scores = given if any(score is not None for score in given) else None
+    ranking = build(path, number, f"{place}candidates", Ranking, query_id, tuple(seen), scores)
+    return Page(query, tuple(results)), ranking
+
+
+def _text(path: str | Path, number: int, field: str, doc: _Doc | str) -> str:
+    if isinstance(doc, str):
+        return doc
+    told = {name: text for name in _TEXTS if (text := getattr(doc, name)) is not None}
+    if len(told) != 1:
+        raise RecordError(
+            path, number, field, " and ".join(told) or "no text", "exactly one of " + ", ".join(_TEXTS),
+            "keep the one to be read",
+        )  # fmt: skip
+    return titled(doc.title or "", next(iter(told.values())))
+
+
+def _paired(path: str | Path, pages: Iterable[Page], rankings: Iterable[Ranking]) -> Iterator[tuple[Page, Ranking]]:
+    for number, (page, ranking) in enumerate(zip_longest(pages, rankings), start=1):
+        if page is None or ranking is None:
+            more, less = ("rankings", "pages") if page is None else ("pages", "rankings")
+            raise RecordError(
+                path, number, "record", f"more {more} than {less}", "one ranking a page, in the same order",
+                "pass as many of both",
+            )  # fmt: skip
+        yield page, ranking
+
+
+def _request(page: Page, ranking: Ranking) -> _Request:
+    results = {result.result_id: result for result in page.results}
+    given = [score for score in ranking.scores or () if score is not None]
+    if len(given) != len(ranking):
+        given = made_up_scores(len(ranking))
+    return _Request(
+        _Query(page.query.text, page.query_id),
+        [
+            _Candidate(result_id, _Doc(contents=results[result_id].text), score)
+            for result_id, score in zip(ranking.result_ids, given, strict=True)
+        ],
+    )

@@ -3,20 +3,22 @@
 The formats of wholepage itself are JSONL, one record a line, with the fields of ``pages.model`` and
 ``pages.judgments`` and no others::
 
-    {"query": {"query_id": "q1", "text": "red shoes"}, "results": [{"result_id": "a", "modality": "text", "text": "..."}]}
+    {"query": {"query_id": "q1", "text": "shoes"}, "results": [{"result_id": "a", "modality": "text", "text": "A"}]}
     {"query_id": "q1", "result_ids": ["a", "b"], "scores": [2.5, null], "by": "bm25"}
     {"query_id": "q1", "result_id": "a", "grade": 3.0, "who": "ann"}
     {"query_id": "q1", "left_id": "a", "right_id": "b", "choice": "left", "who": "ann"}
 
 The formats of others are in ``trec`` (runs and qrels), ``beir`` and ``rank_llm``; their functions are named here too.
 Everywhere: UTF-8, ``.gz`` by suffix, NaN and Infinity refused, every error a ``RecordError`` that names file, line
-and field. Readers are iterators: an error is raised when its line is reached. Writers make equal files of equal records.
+and field. Readers of pages and rankings are iterators: an error is raised when its line is reached. Equal records make
+equal files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -24,7 +26,7 @@ from wholepage.pages.addresses import beside
 from wholepage.pages.beir import read_beir, write_beir
 from wholepage.pages.errors import RecordError
 from wholepage.pages.judgments import Grade, Judgments, Preference
-from wholepage.pages.lines import atomic_write, build, decode, encode, read_lines, write_lines
+from wholepage.pages.lines import atomic_write, decode, encode, read_lines, write_lines
 from wholepage.pages.model import ImageRef, Page, Ranking
 from wholepage.pages.rank_llm import read_rank_llm, write_rank_llm
 from wholepage.pages.trec import read_qrels, read_run, write_qrels, write_run
@@ -47,6 +49,7 @@ __all__ = [
     "write_run",
 ]
 
+_Key = TypeVar("_Key", bound=Hashable)
 _PAGE = msgspec.json.Decoder(Page)
 _RANKING = msgspec.json.Decoder(Ranking)
 _GRADE = msgspec.json.Decoder(Grade)
@@ -174,9 +177,11 @@ def write_judgments(path: str | Path, judgments: Iterable[Grade | Preference]) -
     )
 
 
-def _once(first: dict[object, int], key: object, path: str | Path, number: int, field: str) -> None:
+def _once(first: dict[_Key, int], key: _Key, path: str | Path, number: int, field: str) -> None:
     if key in first:
-        raise RecordError(path, number, field, f"{key!r}, already in record {first[key]}", "each once", "rename or drop one")
+        raise RecordError(
+            path, number, field, f"{key!r}, already in record {first[key]}", "each once", "rename or drop one"
+        )
     first[key] = number
 
 

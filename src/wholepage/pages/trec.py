@@ -1,7 +1,7 @@
 """TREC runs and qrels: the files that every measuring tool reads.
 
     run    qid Q0 docid rank score tag     or  qid docid rank score
-    qrels  qid 0 docid rel                 or  qid docid rel
+    qrels  qid 0 docid rel                 or  qid docid rel, perhaps with the header  query-id corpus-id score
 
 Columns are separated by blanks or tabs, all lines of a file have the same number of them, and ids hold no white space.
 The second column of the long forms is not looked at. Rankings of no results have no lines, so they are not read back.
@@ -26,46 +26,40 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _RANK = re.compile(r"\d{1,9}", re.ASCII)
 _GRADE = re.compile(r"[+-]?\d{1,9}", re.ASCII)
 _TAG = "wholepage"
+QRELS_HEADER = ["query-id", "corpus-id", "score"]
 Negative = Literal["refuse", "zero"]
 
 
 def read_run(path: str | Path) -> list[Ranking]:
-    """Rankings of a TREC run, best first by its rank column.
+    """Rankings of a TREC run, best first: by score, equal scores by their rank column.
 
-    Queries come in the order they are first named, and their lines may lie anywhere. Ranks may start at any number
-    and leave gaps. ``by`` is the tag (empty in the short form).
+    That is the order of trec_eval and its kin, which look at scores only; where they break ties by docid, the ranks
+    say here what was meant. Queries come in the order they are first named, and their lines may lie anywhere. Ranks
+    may start at any number and leave gaps. ``by`` is the tag (empty in the short form).
 
     Raises:
-        RecordError: a line cannot be read; within a query a result or rank comes twice, a better rank has a lower
-            score (so that tools would disagree on the order), or tags differ.
+        RecordError: a line cannot be read, a score is not finite, or within a query a result or rank comes twice, or
+            tags differ.
     """
-    queries: dict[str, dict[int, tuple[int, str, float]]] = {}
-    seen: dict[tuple[str, str], int] = {}
+    queries: dict[str, list[tuple[float, int, str]]] = {}
+    results: dict[tuple[str, str], int] = {}
+    ranks: dict[tuple[str, int], int] = {}
     tags: dict[str, str] = {}
     for number, columns in _columns(path, {6: "qid Q0 docid rank score tag", 4: "qid docid rank score"}):
-        query_id, *_, tag = columns if len(columns) == 6 else (*columns, "")
-        result_id, rank_text, score_text = columns[2:5] if len(columns) == 6 else columns[1:4]
+        query_id, *_ = columns
+        result_id, rank_text, score_text, tag = columns[2:] if len(columns) == 6 else (*columns[1:], "")
         rank, score = _rank(path, number, rank_text), _score(path, number, score_text)
-        of = queries.setdefault(query_id, {})
-        if (line := seen.setdefault((query_id, result_id), number)) != number:
+        if (line := results.setdefault((query_id, result_id), number)) != number:
             raise _twice(path, number, "docid", f"{result_id!r} of query {query_id!r}", line)
-        if rank in of:
-            raise _twice(path, number, "rank", f"rank {rank} of query {query_id!r}", of[rank][0])
+        if (line := ranks.setdefault((query_id, rank), number)) != number:
+            raise _twice(path, number, "rank", f"rank {rank} of query {query_id!r}", line)
         if (other := tags.setdefault(query_id, tag)) != tag:
             raise RecordError(path, number, "tag", f"{tag!r} after {other!r}", "one tag a query", "split the file")
-        of[rank] = (number, result_id, score)
-    return [_in_rank_order(path, query_id, of, tags[query_id]) for query_id, of in queries.items()]
-
-
-def _in_rank_order(path: str | Path, query_id: str, of: dict[int, tuple[int, str, float]], tag: str) -> Ranking:
-    ordered = [of[rank] for rank in sorted(of)]
-    for (line, _, better), (number, _, worse) in zip(ordered, ordered[1:], strict=False):
-        if worse > better:
-            raise RecordError(
-                path, number, "score", f"{worse} below {better} (line {line}) in rank, above it in score",
-                "scores that fall with the rank", "sort by score and number the ranks again",
-            )  # fmt: skip
-    return Ranking(query_id, tuple(r for _, r, _ in ordered), tuple(s for _, _, s in ordered), tag)
+        queries.setdefault(query_id, []).append((-score, rank, result_id))
+    return [
+        Ranking(query_id, tuple(r for _, _, r in sorted(of)), tuple(-s for s, _, _ in sorted(of)), tags[query_id])
+        for query_id, of in queries.items()
+    ]
 
 
 def write_run(path: str | Path, rankings: Iterable[Ranking], tag: str | None = None) -> int:
@@ -90,7 +84,7 @@ def write_run(path: str | Path, rankings: Iterable[Ranking], tag: str | None = N
             name = _word(path, number, "tag", (ranking.by or _TAG) if tag is None else tag)
             query_id = _word(path, number, "query_id", ranking.query_id)
             for rank, (result_id, score) in enumerate(
-                zip(ranking.result_ids, falling_scores(ranking), strict=True), start=1
+                zip(ranking.result_ids, _falling_scores(ranking), strict=True), start=1
             ):
                 result_id = _word(path, number, f"result_ids[{rank - 1}]", result_id)
                 yield f"{query_id} Q0 {result_id} {rank} {score!r} {name}".encode()
@@ -98,28 +92,33 @@ def write_run(path: str | Path, rankings: Iterable[Ranking], tag: str | None = N
     return write_lines(path, lines())
 
 
-def falling_scores(ranking: Ranking) -> list[float]:
-    """A ranking's scores when they fall strictly in 32 bits; else n, n - 1, ... 1."""
-    made_up = [float(len(ranking) - rank) for rank in range(len(ranking))]
-    if ranking.scores is None or any(score is None for score in ranking.scores):
-        return made_up
-    given = [float(score) for score in ranking.scores if score is not None]
+def made_up_scores(count: int) -> list[float]:
+    """Scores that say no more than a rank: ``count``, ... 2, 1."""
+    return [float(count - rank) for rank in range(count)]
+
+
+def _falling_scores(ranking: Ranking) -> list[float]:
+    """A ranking's scores when they fall strictly in 32 bits; else made-up ones."""
+    given = [float(score) for score in ranking.scores or () if score is not None]
+    if len(given) != len(ranking):
+        return made_up_scores(len(ranking))
     with np.errstate(over="ignore"):
         narrow = np.array(given, dtype=np.float64).astype(np.float32)
-    return given if np.isfinite(narrow).all() and (narrow[1:] < narrow[:-1]).all() else made_up
+    return given if np.isfinite(narrow).all() and (narrow[1:] < narrow[:-1]).all() else made_up_scores(len(ranking))
 
 
 def read_qrels(path: str | Path, *, negative: Negative = "refuse") -> Judgments:
-    """Judgments of a TREC qrels file; grades are whole numbers, given by nobody in particular (``who`` is empty).
+    """Judgments of a TREC qrels file, or of a table of three columns; whole grades, ``who`` is empty.
 
     Args:
         negative: grades below 0 (junk, in some collections) are refused, or ``"zero"``: read as 0.
     Raises:
-        RecordError: a line cannot be read, a result of a query comes twice, or a grade is below 0.
+        RecordError: a line cannot be read, a result of a query comes twice, or a grade is not whole, or below 0.
         InputError: another ``negative``.
     """
-    rows = ((number, row) for number, row in _columns(path, {4: "qid 0 docid rel", 3: "qid docid rel"}))
-    return judged(path, ((number, row[0], row[-2], row[-1]) for number, row in rows), negative)
+    rows = _columns(path, {4: "qid 0 docid rel", 3: "qid docid rel"})
+    graded = ((number, row[0], row[-2], row[-1]) for number, row in rows if number > 1 or row != QRELS_HEADER)
+    return judged(path, graded, negative)
 
 
 def judged(path: str | Path, rows: Iterable[tuple[int, str, str, str]], negative: Negative) -> Judgments:

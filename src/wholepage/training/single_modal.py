@@ -30,6 +30,10 @@ from wholepage.training.loop import LoopConfig, Progress, run
 from wholepage.training.losses import listnet
 
 
+LIKENESS = {Modality.ANSWER: Modality.TEXT, Modality.VIDEO: Modality.IMAGE}
+"""What a modality without labels is like: an answer reads as a text, a video looks as its frames do."""
+
+
 class TowerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the single-modal rankers are trained.
 
@@ -43,7 +47,7 @@ class TowerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hidden: int = 32
     dropout: float = 0.1
     loop: LoopConfig = LoopConfig(epochs=30, learning_rate=2e-3)
-    fallback: dict[Modality, Modality] = {Modality.ANSWER: Modality.TEXT, Modality.VIDEO: Modality.IMAGE}
+    fallback: dict[Modality, Modality] = msgspec.field(default_factory=lambda: dict(LIKENESS))
 
     def __post_init__(self) -> None:
         if self.folds < 2:

@@ -27,7 +27,7 @@ from wholepage.training.alignment import aligned_kl, aligned_listwise, aligned_w
 from wholepage.training.batches import Lesson, PageBatch, collate, lessons, supervise
 from wholepage.training.loop import LoopConfig, Progress, run
 from wholepage.training.losses import list_mle
-from wholepage.training.single_modal import SingleModalFit
+from wholepage.training.single_modal import LIKENESS, SingleModalFit
 
 Alignment = Literal["none", "listwise", "pairwise", "kl"]
 _FORMS: dict[str, Callable[..., Tensor]] = {
@@ -60,7 +60,7 @@ class SmarConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     heads: int = 4
     dropout: float = 0.1
     keep: int = 128
-    read_as: dict[Modality, Modality] = {Modality.ANSWER: Modality.TEXT, Modality.VIDEO: Modality.IMAGE}
+    read_as: dict[Modality, Modality] = msgspec.field(default_factory=lambda: dict(LIKENESS))
     loop: LoopConfig = LoopConfig()
 
     def __post_init__(self) -> None:

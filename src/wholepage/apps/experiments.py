@@ -1,0 +1,219 @@
+"""What ``demo``, ``compare`` and ``train`` do: find the pages, learn, keep what came out. Needs torch."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from wholepage.annotation.selection import parse_strategy, select
+from wholepage.apps import comparison
+from wholepage.apps.places import NotFound, open_collection
+from wholepage.apps.resolve import result_vectors
+from wholepage.collections import NAMES
+from wholepage.collections.jsonl import WHOLE
+from wholepage.pages.errors import InputError
+from wholepage.pages.judgments import Grade, Judgments, Preference
+from wholepage.pages.model import Page
+from wholepage.pages.protocols import Collection
+from wholepage.pages.records import write_judgments, write_pages
+from wholepage.rankers.encoders import Progress
+from wholepage.training.loop import LoopConfig
+from wholepage.training.single_modal import fit_single_modal, fold_of
+from wholepage.training.smar import SmarConfig, fit_smar
+
+DEMO_QUERIES, QUICK_QUERIES = 400, 80
+
+
+class Judged(NamedTuple):
+    """Pages with what people said of them."""
+
+    pages: list[Page]
+    judgments: Judgments
+
+
+def judged(
+    name: str, split: str | None, *, root: Path | None = None, judgments: Path | None = None, prefix: str = ""
+) -> Judged:
+    """The pages of one split, in memory.
+
+    Args:
+        name: a collection by name, or a file or folder of pages.
+        split: None = ``train`` where there is one, else ``all`` (a single file).
+        root: the data folder, for a name.  judgments: beside a single file of pages.
+        prefix: put before every query id, where several collections come together.
+    Raises:
+        NotFound: neither a collection nor a path that exists.
+        InputError: there is no such split, or it is empty.
+    """
+    found = _collection(name, root, judgments)
+    if split is None:
+        split = WHOLE if name not in NAMES and Path(name).is_file() else "train"
+    pages, said = list(found.pages(split)), found.judgments(split)
+    if not pages:
+        raise InputError(
+            f"collection {name!r}, split {split!r}: got no pages; allowed: one at least; name another split"
+        )
+    return (
+        Judged([_renamed(page, prefix) for page in pages], _renamed_judgments(said, prefix))
+        if prefix
+        else Judged(pages, said)
+    )
+
+
+def demo(out: Path, *, quick: bool, seed: int, progress: Progress) -> comparison.Outcome:
+    """The experiment on generated pages; ``out`` then holds the model, the dev pages, their judgments and a report."""
+    world = open_collection("synthetic", queries=QUICK_QUERIES if quick else DEMO_QUERIES, seed=seed)
+    taught = Judged(list(world.pages("train")), world.judgments("train"))
+    measured = Judged(list(world.pages("dev")), world.judgments("dev"))
+    vectors = result_vectors(progress=progress)
+    outcome = comparison.compare(*taught, *measured, vectors, comparison.Settings(seed=seed), progress=progress)
+    _keep(outcome, out)
+    write_pages(out / "pages.jsonl", measured.pages)
+    write_judgments(out / "judgments.jsonl", measured.judgments)
+    return outcome
+
+
+def compare_on(
+    name: str,
+    *,
+    root: Path | None,
+    judgments: Path | None,
+    train_split: str,
+    test_split: str,
+    folds: int | None,
+    transfer_from: Sequence[str],
+    strategy: str,
+    text: str,
+    image: str | None,
+    out: Path | None,
+    seed: int,
+    progress: Progress,
+) -> comparison.Outcome:
+    """The experiment on a collection.
+
+    Args:
+        folds: cross-validate on ``train_split`` over so many folds of queries; ``test_split`` is not touched.
+        transfer_from: collections whose ``train_split`` is learned from instead; the query ids get their names.
+        out: keeps the model and the report, and checkpoints while it runs; None = nothing is kept.
+    Raises:
+        NotFound: a collection is not there.
+        InputError: a split is unknown, both folds and other collections are asked for, or nothing teaches.
+    """
+    if folds is not None and transfer_from:
+        raise InputError("compare: got folds and other collections to learn from; allowed: one of them; drop either")
+    settings = comparison.Settings(strategy=strategy, seed=seed)
+    vectors = result_vectors(text, image, root=root, progress=progress)
+    kept = None if out is None else out / "checkpoints"
+    if folds is not None:
+        whole = judged(name, train_split, root=root, judgments=judgments)
+        parts = _folds(whole.pages, folds)
+        outcome = comparison.cross_validate(parts, whole.judgments, vectors, settings, folder=kept, progress=progress)
+    else:
+        measured = judged(name, test_split, root=root, judgments=judgments)
+        taught = (
+            _together(transfer_from, train_split, root)
+            if transfer_from
+            else judged(name, train_split, root=root, judgments=judgments)
+        )
+        outcome = comparison.compare(*taught, *measured, vectors, settings, folder=kept, progress=progress)
+    if out is not None:
+        _keep(outcome, out)
+    return outcome
+
+
+def train_smar(
+    name: str,
+    out: Path,
+    *,
+    root: Path | None,
+    judgments: Path | None,
+    split: str | None,
+    share: float,
+    strategy: str,
+    text: str,
+    image: str | None,
+    seed: int,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Train the page reranker and keep it in ``out``.
+
+    Returns:
+        What the model was made of: labels, pages, strategy, settings.
+    Raises:
+        NotFound: the collection is not there.
+        InputError: the strategy is unknown, or nothing teaches.
+    """
+    chosen = parse_strategy(f"{strategy}(p={share!r})")
+    pages, said = judged(name, split, root=root, judgments=judgments)
+    vectors = result_vectors(text, image, root=root, progress=progress)
+    kept = out.with_name(f"{out.name}.checkpoints")
+    fit = fit_single_modal(pages, said, vectors, folder=kept / "single", progress=progress)
+    selection = select(pages, fit.teachers, chosen, seed=seed)
+    bought = said.restrict(selection.bought)
+    config = SmarConfig(loop=LoopConfig(seed=seed))
+    facts = {"text": text, "image": image, "strategy": selection.strategy, "selected": selection.labels, "seed": seed}
+    ranker = fit_smar(pages, bought, fit, vectors, config, folder=kept / "page", made_of=facts, progress=progress)
+    ranker.save(out)
+    shutil.rmtree(kept)  # they resume a killed run; this one is done
+    return {"model": str(out), "collection": name, **ranker.made_of}
+
+
+def _together(names: Sequence[str], split: str, root: Path | None) -> Judged:
+    parts = [judged(name, split, root=root, prefix=f"{name}/") for name in dict.fromkeys(names)]
+    said = Judgments()
+    for part in parts:
+        said = said.merge(part.judgments)
+    return Judged([page for part in parts for page in part.pages], said)
+
+
+def _folds(pages: Sequence[Page], folds: int) -> list[tuple[list[Page], list[Page]]]:
+    """Pairs of training and test pages; a query's fold depends on its id alone."""
+    at = [fold_of(page.query_id, folds) for page in pages]
+    found = []
+    for fold in range(folds):
+        test = [page for page, one in zip(pages, at, strict=True) if one == fold]
+        if not test:
+            raise InputError(
+                f"folds: got {folds} for {len(pages)} queries, which leaves one empty; allowed: fewer; lower it"
+            )
+        found.append(([page for page, one in zip(pages, at, strict=True) if one != fold], test))
+    return found
+
+
+def _keep(outcome: comparison.Outcome, out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    outcome.model.save(out / "model")
+    comparison.write_outcome_report(outcome, out / "report.html")
+    shutil.rmtree(out / "checkpoints", ignore_errors=True)  # they resume a killed run; this one is done
+
+
+def _collection(name: str, root: Path | None, judgments: Path | None) -> Collection:
+    if name in NAMES and name != "jsonl":
+        return open_collection(name, root)
+    if not Path(name).exists():
+        raise NotFound(
+            f"collection: got {name!r}; allowed: {', '.join(n for n in NAMES if n != 'jsonl')}, or a file or folder of "
+            "pages that exists; check the name or path"
+        )
+    return open_collection("jsonl", Path(name), **({} if judgments is None else {"judgments_path": judgments}))
+
+
+def _renamed(page: Page, prefix: str) -> Page:
+    query = msgspec.structs.replace(page.query, query_id=f"{prefix}{page.query_id}")
+    return msgspec.structs.replace(page, query=query)
+
+
+def _renamed_judgments(said: Judgments, prefix: str) -> Judgments:
+    grades: list[Grade] = []
+    preferences: list[Preference] = []
+    for answer in said:
+        renamed = msgspec.structs.replace(answer, query_id=f"{prefix}{answer.query_id}")
+        if isinstance(renamed, Grade):
+            grades.append(renamed)
+        else:
+            preferences.append(renamed)
+    return Judgments(grades, preferences)

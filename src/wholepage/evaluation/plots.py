@@ -1,0 +1,268 @@
+"""Plots for the report, as SVG text: rankers with their intervals, and quality against the labels paid for.
+
+The same numbers give the same bytes. Colours are CSS variables with a fallback that can be read on white and on black,
+so that the report's theme colours them and a plot alone still shows. Text stays text, to be selected and searched.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import msgspec
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from wholepage.evaluation.inline_svg import clean_svg
+from wholepage.pages.errors import InputError
+
+# Name of the CSS variable -> fallback; each fallback stands for its name, so no two are equal.
+_INKS = {"ink": "#6f7680", "faint": "#9aa1ab"}
+_SERIES = {
+    "1": "#3f7fd6",
+    "2": "#c96f1e",
+    "3": "#1f9573",
+    "4": "#b455a8",
+    "5": "#7f8f2e",
+    "6": "#2492ad",
+}
+_MARKERS = "osD^vPX"
+_SETTINGS: Any = {
+    "svg.hashsalt": "wholepage",
+    "svg.fonttype": "none",
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "text.parse_math": False,
+    "text.usetex": False,
+    "axes.unicode_minus": True,
+}
+_INCH_PER_LETTER = 0.077
+_WIDTH_INCH = 7.4
+
+
+class Interval(msgspec.Struct, frozen=True):
+    """A ranker's value of a measure, and where its true mean may lie.
+
+    Raises:
+        InputError: a number is not finite, or the value is outside its interval.
+    """
+
+    name: str
+    value: float
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        _check(f"Interval({self.name!r})", self.value, self.low, self.high)
+
+
+class CostPoint(msgspec.Struct, frozen=True):
+    """The value reached with so many page labels, by one way of choosing them.
+
+    Attributes:
+        series: the strategy or ranker; its points are joined.
+        labels: bought, at least 1.
+        value: of the measure.
+        low, high: of its interval, when known.
+    Raises:
+        InputError: no labels, a number that is not finite, half an interval, or the value outside of it.
+    """
+
+    series: str
+    labels: int
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.labels < 1:
+            raise InputError(
+                f"CostPoint({self.series!r}): got labels={self.labels}; allowed: 1 or more, as the axis is "
+                "logarithmic; give what costs no label as a baseline"
+            )
+        if (self.low is None) != (self.high is None):
+            raise InputError(f"CostPoint({self.series!r}): got half an interval; allowed: both ends or neither")
+        ends = () if self.low is None or self.high is None else (self.low, self.high)
+        _check(f"CostPoint({self.series!r})", self.value, *ends)
+
+
+def interval_plot(rows: Sequence[Interval], *, measure: str = "", reference: str | None = None) -> str:
+    """A dot and an interval for each ranker, in the order given, first on top.
+
+    Args:
+        rows: one a ranker.
+        measure: what is measured, written under the axis.
+        reference: a ranker to compare with: a dashed line goes through its value.
+    Returns:
+        An ``<svg>`` element.
+    Raises:
+        InputError: no rows, or the reference is not one of them.
+    """
+    named = {row.name: row for row in rows}
+    if not rows or (reference is not None and reference not in named):
+        raise InputError(
+            f"interval_plot: got reference={reference!r} of {list(named)}; allowed: one of one or more rows"
+        )
+    names = [textwrap.fill(row.name, 34, break_long_words=True) for row in rows]
+    numbers = [f"{row.value:.3f}  [{row.low:.3f}, {row.high:.3f}]" for row in rows]
+    left = 0.25 + _INCH_PER_LETTER * max(len(line) for name in names for line in name.split("\n"))
+    right = 0.2 + 0.92 * _INCH_PER_LETTER * max(map(len, numbers))
+    height = 0.4 * len(rows) + 0.65
+    with matplotlib.rc_context(_SETTINGS):
+        figure, axes = _axes(height, left=left, right=right, top=0.1, bottom=0.55)
+        axes.grid(axis="x", color=_INKS["faint"], alpha=0.3, linewidth=0.7)
+        if reference is not None:
+            axes.axvline(named[reference].value, color=_INKS["ink"], linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+        for place, row in enumerate(rows):
+            ink = _INKS["ink"] if row.name == reference else _SERIES["1"]
+            axes.plot([row.low, row.high], [place, place], color=ink, linewidth=2.2, solid_capstyle="round", zorder=2)
+            axes.plot([row.value], [place], marker="o", markersize=7.5, color=ink, zorder=3)
+            axes.text(1.02, place, numbers[place], transform=axes.get_yaxis_transform(), va="center", fontsize=9.2)
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_yticks(range(len(rows)), names)
+        axes.tick_params(axis="y", length=0, pad=8)
+        axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+        axes.set_xlabel(measure)
+        return _svg(figure)
+
+
+def cost_plot(
+    points: Sequence[CostPoint], *, measure: str = "nDCG@10", baselines: Mapping[str, float] | None = None
+) -> str:
+    """Quality against page labels bought, on a logarithmic axis; one line a series.
+
+    Args:
+        points: of all series, in any order; series are coloured in the order they first come.
+        measure: what is measured.
+        baselines: what costs no page label, as dashed lines, by name.
+    Returns:
+        An ``<svg>`` element.
+    Raises:
+        InputError: no points, two points of a series with the same labels, or a baseline that is not finite.
+    """
+    lines = _lines(points)
+    levels = dict(baselines or {})
+    for name, level in levels.items():
+        _check(f"cost_plot: baseline {name!r}", level)
+    tags = {name: textwrap.fill(name, 26, break_long_words=True) for name in [*lines, *levels]}
+    right = 0.4 + 0.95 * _INCH_PER_LETTER * max(len(line) for tag in tags.values() for line in tag.split("\n"))
+    with matplotlib.rc_context(_SETTINGS):
+        height = max(3.9, 0.36 * len(tags) + 1.0)
+        figure, axes = _axes(height, left=0.62, right=right, top=0.4, bottom=0.6)
+        axes.grid(color=_INKS["faint"], alpha=0.3, linewidth=0.7)
+        axes.set_xscale("log")
+        ends = []
+        for index, (name, line) in enumerate(lines.items()):
+            ink, marker = list(_SERIES.values())[index % len(_SERIES)], _MARKERS[index % len(_MARKERS)]
+            _draw_line(axes, line, ink, marker)
+            ends.append((line[-1].value, tags[name], ink, marker))
+        for name, level in levels.items():
+            axes.axhline(level, color=_INKS["ink"], linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+            ends.append((level, tags[name], _INKS["ink"], ""))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if _decades(points) < 2.5 else (1.0,)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda labels, _: f"{labels:,.0f}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlabel("page labels bought (logarithmic)")
+        axes.text(0, 1.0 + 0.13 / (height - 1.0), measure, transform=axes.transAxes, fontweight="bold")
+        _name_ends(axes, ends, gap=0.21 / (height - 1.0))
+        return _svg(figure)
+
+
+def _lines(points: Sequence[CostPoint]) -> dict[str, list[CostPoint]]:
+    if not points:
+        raise InputError("cost_plot: got no points; allowed: one or more; give a point a run")
+    lines: dict[str, list[CostPoint]] = {}
+    for point in points:
+        lines.setdefault(point.series, []).append(point)
+    for name, line in lines.items():
+        line.sort(key=lambda point: point.labels)
+        if len({point.labels for point in line}) != len(line):
+            raise InputError(
+                f"cost_plot: series {name!r}: got labels {[point.labels for point in line]}; allowed: each cost once; "
+                "average repeated runs first"
+            )
+    return lines
+
+
+def _draw_line(axes: Any, line: Sequence[CostPoint], ink: str, marker: str) -> None:
+    axes.plot(
+        [p.labels for p in line], [p.value for p in line], color=ink, marker=marker, markersize=6, linewidth=2, zorder=3
+    )
+    bounds = [(p.labels, p.low, p.high) for p in line if p.low is not None and p.high is not None]
+    if len(bounds) == len(line) > 1:
+        costs, lows, highs = zip(*bounds, strict=True)
+        axes.fill_between(costs, lows, highs, color=ink, alpha=0.13, linewidth=0, zorder=2)
+    else:
+        for labels, low, high in bounds:
+            axes.plot([labels, labels], [low, high], color=ink, linewidth=1.3, zorder=2)
+
+
+def _name_ends(axes: Any, ends: Sequence[tuple[float, str, str, str]], gap: float) -> None:
+    """Write each line's name beside its end, moved apart as far as the letters need."""
+    bottom, top = axes.get_ylim()
+    axes.set_ylim(bottom, top)
+    order = sorted(range(len(ends)), key=lambda i: (ends[i][0], i))
+    heights = [gap * (1 + ends[i][1].count("\n")) for i in order]
+    places = [(ends[i][0] - bottom) / (top - bottom) for i in order]
+    for i in range(1, len(places)):
+        places[i] = max(places[i], places[i - 1] + (heights[i - 1] + heights[i]) / 2)
+    ceiling = 1.0 + gap / 2
+    for i in reversed(range(len(places))):
+        places[i] = min(places[i], ceiling - heights[i] / 2)
+        ceiling = places[i] - heights[i] / 2
+    for i, place in zip(order, places, strict=True):
+        _, tag, ink, marker = ends[i]
+        style: dict[str, Any] = (
+            {"marker": marker, "markersize": 6} if marker else {"linestyle": (0, (2.5, 2)), "linewidth": 1.2}
+        )
+        x = [1.03] if marker else [1.015, 1.045]
+        axes.plot(x, [place] * len(x), color=ink, transform=axes.transAxes, clip_on=False, **style)
+        axes.text(1.06, place, tag, transform=axes.transAxes, va="center", fontsize=9.2)
+
+
+def _decades(points: Sequence[CostPoint]) -> float:
+    costs = [point.labels for point in points]
+    return math.log10(max(costs) / min(costs))
+
+
+def _axes(height: float, *, left: float, right: float, top: float, bottom: float) -> tuple[Figure, Any]:
+    width = max(_WIDTH_INCH, left + right + 2.5)
+    figure = Figure(figsize=(width, height))
+    FigureCanvasSVG(figure)
+    axes = figure.add_axes((left / width, bottom / height, 1 - (left + right) / width, 1 - (top + bottom) / height))
+    axes.patch.set_visible(False)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side == "bottom")
+        spine.set_color(_INKS["faint"])
+    axes.tick_params(which="both", color=_INKS["faint"], length=3)
+    axes.tick_params(axis="y", length=0)
+    return figure, axes
+
+
+def _svg(figure: Figure) -> str:
+    for text in figure.findobj(matplotlib.text.Text):
+        text.set_color(_INKS["ink"])
+    written = io.StringIO()
+    figure.savefig(written, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = clean_svg(written.getvalue(), "plot")
+    svg = svg.replace("'DejaVu Sans'", "system-ui, sans-serif").replace(
+        "&#x27;DejaVu Sans&#x27;", "system-ui, sans-serif"
+    )
+    for name, fallback in (_INKS | _SERIES).items():
+        svg = re.sub(f"(?<=: ){fallback}", f"var(--plot-{name}, {fallback})", svg)
+    return svg
+
+
+def _check(where: str, value: float, low: float | None = None, high: float | None = None) -> None:
+    numbers = [number for number in (low, value, high) if number is not None]
+    if not all(map(math.isfinite, numbers)) or numbers != sorted(numbers):
+        raise InputError(
+            f"{where}: got value={value}, low={low}, high={high}; allowed: finite numbers, low <= value <= high; "
+            "leave out what is undefined"
+        )
