@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wholepage.annotation.selection import (
+    Counts,
     Random,
     Selection,
     Spread,
@@ -68,7 +69,7 @@ def test_specs_read_as_written() -> None:
     assert parse_strategy("random(p=.1)") == Random(0.1)
     assert parse_strategy(" top ( p = 1 ) ") == Top(1.0)
     assert Top(1).spec == "top(p=1.0)"
-    assert Top(0.1) != Random(0.1)
+    assert len({Top(0.1), Random(0.1)}) == 2
 
 
 @pytest.mark.parametrize(
@@ -232,7 +233,7 @@ def test_pages_that_got_nothing_are_told_too() -> None:
 
 @pytest.mark.parametrize("counts", ["within-budget", "at-least-one"])
 @pytest.mark.parametrize("kind", STRATEGIES)
-def test_the_order_of_pages_changes_nothing(kind: type[Strategy], counts: str) -> None:
+def test_the_order_of_pages_changes_nothing(kind: type[Strategy], counts: Counts) -> None:
     pages = [page(f"q{i}", 1 + i % 7, i % 4) for i in range(60)]
     one = select(pages, orders(pages), kind(0.2), seed=5, counts=counts)
     two = select(pages[::-1], orders(pages[::-1]), kind(0.2), seed=5, counts=counts)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -14,15 +15,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wholepage.evaluation.inline_svg import clean_svg
+from wholepage.evaluation.markup import clean_svg
 from wholepage.evaluation.page_view import PageView, RankedColumn, ResultCard, view_page
 from wholepage.evaluation.plots import CostPoint, Interval, cost_plot, interval_plot
 from wholepage.evaluation.report import Figure, Heading, Prose, Section, Table, render_report, write_report
-from wholepage.evaluation.tables import Column, Marked, write_latex, write_table
+from wholepage.evaluation.tables import Cell, Column, Marked, write_latex, write_table
 from wholepage.pages import DecodingError, InputError, Modality, Page, Query, Ranking, RecordError, Result, ShapeError
 from wholepage.pages.model import ImageRef
 
-DOT = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+DOT = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5E"
+    "rkJggg=="
+)
 VOID = {"meta", "img", "br"}
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -76,7 +80,7 @@ def sections(text: str = "words") -> list[Section]:
         *(Heading(f"{text} {i}") for i in range(3)),
         Prose(f"{text}\n\n{text}"),
         table,
-        Figure(interval_plot(INTERVALS, measure="nDCG@10", reference="raw"), text, text),
+        Figure(interval_plot([Interval(text, 0.4, 0.3, 0.5), *INTERVALS], measure=text, reference="raw"), text, text),
         Figure(cost_plot(POINTS, baselines={"raw": 0.41}), text, text),
         PageView(text, text, (column, column)),
     ]
@@ -108,15 +112,10 @@ def test_a_report_is_one_file_that_loads_and_runs_nothing(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_what_comes_from_data_stays_text(text: str) -> None:
-    tree, harmless = Tree(render_report(text, sections(text), subtitle=text)), Tree(render_report("w", sections()))
-    assert tree.tags() - Counter("p") == harmless.tags() + Counter({"p": 1})  # the subtitle
-    keys = [sorted(a) for _, a in tree.elements]
-    assert Counter(map(tuple, keys)) - Counter({("class", "dir"): 1}) == Counter(
-        tuple(sorted(a)) for _, a in harmless.elements
-    )
+    tree, harmless = (Tree(render_report(t, sections(t), subtitle=t)) for t in (text, "words"))
+    assert [(tag, sorted(a)) for tag, a in tree.elements] == [(tag, sorted(a)) for tag, a in harmless.elements]
     shown = re.sub("[\x00\x1b\ud800]", "\ufffd", text)
-    assert "".join(tree.texts).count(shown) >= 15
-    render_report(text, sections(text)).encode("utf-8")
+    assert "".join(tree.texts).count(shown) >= 17
 
 
 @given(text=st.text(min_size=1, max_size=30).filter(lambda text: text.strip() != ""))
@@ -178,7 +177,9 @@ def contrast(one: str, other: str) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-@pytest.mark.parametrize(("name", "colours"), palettes(), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("name", "colours"), list(palettes()), ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_everything_can_be_read(name: str, colours: dict[str, str]) -> None:
     """WCAG 2: 4.5 for text, 3 for lines of a plot."""
     for ink in ("ink", "soft", "accent", "up", "down", "plot-ink"):
@@ -260,8 +261,15 @@ def test_cards_say_in_words_what_they_show_in_colour() -> None:
 
 @pytest.mark.parametrize(
     "uri",
-    ["http://x.org/a.png", "a.png", "data:text/html;base64,AAAA", "data:image/svg+xml;base64,AAAA", DOT + '" onload="x']
-    + ["data:image/png;base64,", "javascript:alert(1)"],
+    [
+        "http://x.org/a.png",
+        "a.png",
+        "data:text/html;base64,AAAA",
+        "data:image/svg+xml;base64,AAAA",
+        DOT + '" onload="x',
+        "data:image/png;base64,",
+        "javascript:alert(1)",
+    ],
 )
 def test_a_card_takes_only_pictures_that_are_in_the_file(uri: str) -> None:
     with pytest.raises(InputError, match="data:image"):
@@ -271,27 +279,23 @@ def test_a_card_takes_only_pictures_that_are_in_the_file(uri: str) -> None:
 # ------------------------------------------------------------------ tables
 
 
-ROWS = [
+ROWS: list[tuple[Cell, ...]] = [
     ("a_b|c", 1200, Marked(0.12345, "†", 0.1, 0.2), 3.0),
     ("<b>", 3, Marked(0.1231), 2.0),
     ("x", 10, Marked(-0.00001), float("nan")),
     ("50 %", None, None, 2.04),
 ]
-COLUMNS = ["Name", "Labels", Column("nDCG@10", 3, "highest"), Column("ms & more", 1, "lowest")]
+COLUMNS: list[str | Column] = ["Name", "Labels", Column("nDCG@10", 3, "highest"), Column("ms & more", 1, "lowest")]
 
 
 def test_markdown_is_aligned_escaped_and_bold_where_best() -> None:
-    assert write_table(ROWS, COLUMNS) == (
-        "| Name     | Labels |                nDCG@10 | ms & more |\n"
-        "| -------- | -----: | ---------------------: | --------: |\n"
-        "| a\\_b\\|c | 1,200 | **0.123**† \\[0.100, 0.200\\] |  3.0 |\n"
-    ) or write_table(ROWS, COLUMNS).splitlines() == [
-        r"| Name     | Labels |                     nDCG@10 | ms & more |",
-        r"| -------- | -----: | --------------------------: | --------: |",
-        r"| a\_b\|c  |  1,200 | **0.123**† \[0.100, 0.200\] |       3.0 |",
-        r"| \<b>     |      3 |                   **0.123** |   **2.0** |",
-        r"| x        |     10 |                       0.000 |         – |",
-        r"| 50 %     |      – |                           – |   **2.0** |",
+    assert write_table(ROWS, COLUMNS).splitlines() == [
+        r"| Name    | Labels |                     nDCG@10 | ms & more |",
+        r"| ------- | -----: | --------------------------: | --------: |",
+        r"| a\_b\|c |  1,200 | **0.123**† \[0.100, 0.200\] |       3.0 |",
+        r"| \<b>    |      3 |                   **0.123** |   **2.0** |",
+        "| x       |     10 |                       0.000 |         \u2013 |",
+        "| 50 %    |      \u2013 |                           \u2013 |   **2.0** |",
     ]
 
 
@@ -381,14 +385,11 @@ def test_a_cost_plot_is_logarithmic_in_labels() -> None:
 
 
 def test_names_at_the_line_ends_do_not_touch() -> None:
-    plot = cost_plot([CostPoint(f"s{i}", 10, 0.5 + i / 1e6) for i in range(14)])
-    ys = sorted(
-        float(m[1])
-        for m in re.findall(r'<text[^>]*?(?:y="|translate\([\d.]+ )([\d.]+)[^>]*>s\d+</text>', plot)
-        for m in [("", m)]
-    )
-    assert len(ys) == 14
-    assert min(b - a for a, b in zip(ys, ys[1:], strict=False)) > 10
+    root = ElementTree.fromstring(cost_plot([CostPoint(f"s{i}", 10, 0.5 + i / 1e6) for i in range(14)]))
+    names = [text for text in root.iter("{http://www.w3.org/2000/svg}text") if re.fullmatch(r"s\d+", text.text or "")]
+    places = {text.text: float(text.get("y", "nan")) for text in names}
+    assert sorted(places, key=places.__getitem__) == [f"s{i}" for i in reversed(range(14))]
+    assert min(low - high for high, low in pairwise(sorted(places.values()))) > 10
 
 
 def test_what_cannot_be_drawn_is_refused() -> None:

@@ -25,7 +25,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, ImageFile, ImageOps, WebPImagePlugin
+from PIL import Image, ImageFile, ImageOps
 
 from wholepage.pages import ImageError, ImageRef, image_bytes
 from wholepage.pages.images import FORMATS, image_sha256, open_image, read_image_bytes, to_data_uri
@@ -109,6 +109,7 @@ def test_pictures_are_turned_once_as_their_exif_says(kind: str, orientation: int
     assert np.array_equal(np.asarray(ImageOps.exif_transpose(seen)), expected)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_an_odd_orientation_is_no_turn() -> None:
     for value in (0, 9, 6000):
         exif = Image.Exif()
@@ -182,13 +183,13 @@ def test_broken_bytes_are_image_errors(noise: bytes, kind: str, place: int, valu
     assert seen in ("unreadable", "too-large") if isinstance(seen, str) else seen.size <= 3 * 10**6
 
 
-@pytest.mark.parametrize("raw", [png_header(10_000, 9_000), webp_canvas(9_000, 9_000)], ids=["png", "webp"])
+@pytest.mark.parametrize("raw", [png_header(9_000, 9_000), webp_canvas(9_000, 9_000)], ids=["png", "webp"])
 def test_a_bomb_is_refused_before_its_pixels_exist(monkeypatch: pytest.MonkeyPatch, raw: bytes) -> None:
     def explode(*_: object) -> None:
         pytest.fail("the bomb went off")
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", explode)
-    monkeypatch.setattr(WebPImagePlugin._webp, "WebPAnimDecoder", explode)
+    monkeypatch.setattr("PIL._webp.WebPAnimDecoder", explode)
     with pytest.raises(ImageError, match="too-large: got ") as caught:
         opened(raw)
     assert caught.value.reason == "too-large"

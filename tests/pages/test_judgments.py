@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from statistics import fmean
 
 import pytest
@@ -51,7 +52,7 @@ PREFERENCES = st.lists(
         (lambda: Preference("q", "a", "a", Choice.SAME), "both sides"),
     ],
 )
-def test_a_broken_rule_says_what_was_got_and_what_is_allowed(make, said) -> None:
+def test_a_broken_rule_says_what_was_got_and_what_is_allowed(make: Callable[[], object], said: str) -> None:
     with pytest.raises(PageError, match=said) as caught:
         make()
     assert "; allowed: " in str(caught.value)

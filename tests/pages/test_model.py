@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,15 +38,21 @@ PAGE = Page(QUERY, (text("c"), picture("a"), text("b"), picture("v", Modality.VI
         (lambda: Result("a", Modality.IMAGE, "a caption"), "'image' without images"),
         (lambda: Result("a", Modality.VIDEO, "a transcript"), "'video' without images"),
         (lambda: Result("a", Modality.TEXT, "x", features={"clicks": math.inf}), r"features\['clicks'\].*inf"),
-        (lambda: Page(QUERY, (text("a"), text("b"), text("a"))), r"results\[0\] and results\[2\] that share the id 'a'"),
+        (
+            lambda: Page(QUERY, (text("a"), text("b"), text("a"))),
+            r"results\[0\] and results\[2\] that share the id 'a'",
+        ),
         (lambda: Ranking("q", ("a", "b", "a")), r"\['a'\] more than once"),
         (lambda: Ranking("q", ("a", "b"), (1.0,)), "1 scores for 2 results"),
         (lambda: Ranking("q", ("a", "b"), (1.0, math.nan)), "'b' got score nan"),
         (lambda: Ranking("q", ("a",), (-math.inf,)), "'a' got score -inf"),
         (lambda: PAGE.keep(["a", "z"]), r"\['z'\] that are not on the page"),
+        (lambda: Result("a", "text", "x"), "modality 'text', a str"),
+        (lambda: Result("a", Modality.TEXT, "x", features={"clicks": np.float32("nan")}), r"features\['clicks'\]"),
+        (lambda: Ranking("q", ("a", "b")).top(-1), r"top\(-1\)"),
     ],
 )
-def test_a_broken_rule_says_what_was_got_and_what_is_allowed(make, said) -> None:
+def test_a_broken_rule_says_what_was_got_and_what_is_allowed(make: Callable[[], object], said: str) -> None:
     with pytest.raises(PageError, match=said) as caught:
         make()
     assert "got " in str(caught.value)

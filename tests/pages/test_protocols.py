@@ -121,3 +121,9 @@ def test_an_annotator_is_who_answers_questions() -> None:
 
     assert isinstance(Kind(), Annotator)
     assert not isinstance(Told(), Annotator)
+
+
+def test_scores_of_another_query_are_refused() -> None:
+    page = Page(Query("q"), (Result("a", Modality.TEXT, "x"),))
+    with pytest.raises(PageError, match="got query 'r' for the page of 'q'"):
+        scores_on(page, Ranking("r", ("a",), (1.0,)))

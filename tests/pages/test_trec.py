@@ -11,7 +11,7 @@ from typing import Any
 import ir_measures
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wholepage.pages import Choice, Grade, InputError, Judgments, Preference, Ranking, RecordError
@@ -35,6 +35,7 @@ QRELS = st.dictionaries(WORD, st.dictionaries(WORD, st.integers(0, 9), min_size=
 SUFFIX = st.sampled_from(["", ".gz"])
 
 
+@settings(max_examples=60)
 @given(RANKINGS, SUFFIX)
 def test_the_order_of_rankings_comes_back(ranked: list[Ranking], suffix: str) -> None:
     with TemporaryDirectory() as folder:
@@ -49,6 +50,7 @@ def test_the_order_of_rankings_comes_back(ranked: list[Ranking], suffix: str) ->
         assert read_run(Path(folder) / f"again{suffix}") == found
 
 
+@settings(max_examples=60)
 @given(RANKINGS)
 def test_tools_that_look_at_scores_only_see_the_same_order(ranked: list[Ranking]) -> None:
     with TemporaryDirectory() as folder:
@@ -127,6 +129,7 @@ def test_scores_order_and_ranks_break_ties(tmp_path: Path) -> None:
     ]
 
 
+@settings(max_examples=60)
 @given(QRELS, SUFFIX)
 def test_qrels_come_back(qrels: dict[str, dict[str, int]], suffix: str) -> None:
     said = Judgments.from_mapping(qrels)

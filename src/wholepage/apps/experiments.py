@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+import torch
 
 from wholepage.annotation.selection import parse_strategy, select
 from wholepage.apps import comparison
@@ -70,7 +72,9 @@ def demo(out: Path, *, quick: bool, seed: int, progress: Progress) -> comparison
     taught = Judged(list(world.pages("train")), world.judgments("train"))
     measured = Judged(list(world.pages("dev")), world.judgments("dev"))
     vectors = result_vectors(progress=progress)
-    outcome = comparison.compare(*taught, *measured, vectors, comparison.Settings(seed=seed), progress=progress)
+    vectors.encode([*taught.pages, *measured.pages])
+    with _one_thread():
+        outcome = comparison.compare(*taught, *measured, vectors, comparison.Settings(seed=seed), progress=progress)
     _keep(outcome, out)
     write_pages(out / "pages.jsonl", measured.pages)
     write_judgments(out / "judgments.jsonl", measured.judgments)
@@ -106,12 +110,16 @@ def compare_on(
     if folds is not None and transfer_from:
         raise InputError("compare: got folds and other collections to learn from; allowed: one of them; drop either")
     settings = comparison.Settings(strategy=strategy, seed=seed)
-    vectors = result_vectors(text, image, root=root, progress=progress)
     kept = None if out is None else out / "checkpoints"
     if folds is not None:
         whole = judged(name, train_split, root=root, judgments=judgments)
         parts = _folds(whole.pages, folds)
-        outcome = comparison.cross_validate(parts, whole.judgments, vectors, settings, folder=kept, progress=progress)
+        vectors = result_vectors(text, image, root=root, progress=progress)
+        vectors.encode(whole.pages)
+        with _one_thread():
+            outcome = comparison.cross_validate(
+                parts, whole.judgments, vectors, settings, folder=kept, progress=progress
+            )
     else:
         measured = judged(name, test_split, root=root, judgments=judgments)
         taught = (
@@ -119,7 +127,10 @@ def compare_on(
             if transfer_from
             else judged(name, train_split, root=root, judgments=judgments)
         )
-        outcome = comparison.compare(*taught, *measured, vectors, settings, folder=kept, progress=progress)
+        vectors = result_vectors(text, image, root=root, progress=progress)
+        vectors.encode([*taught.pages, *measured.pages])
+        with _one_thread():
+            outcome = comparison.compare(*taught, *measured, vectors, settings, folder=kept, progress=progress)
     if out is not None:
         _keep(outcome, out)
     return outcome
@@ -150,13 +161,16 @@ def train_smar(
     chosen = parse_strategy(f"{strategy}(p={share!r})")
     pages, said = judged(name, split, root=root, judgments=judgments)
     vectors = result_vectors(text, image, root=root, progress=progress)
+    vectors.encode(pages)
     kept = out.with_name(f"{out.name}.checkpoints")
-    fit = fit_single_modal(pages, said, vectors, folder=kept / "single", progress=progress)
-    selection = select(pages, fit.teachers, chosen, seed=seed)
-    bought = said.restrict(selection.bought)
-    config = SmarConfig(loop=LoopConfig(seed=seed))
-    facts = {"text": text, "image": image, "strategy": selection.strategy, "selected": selection.labels, "seed": seed}
-    ranker = fit_smar(pages, bought, fit, vectors, config, folder=kept / "page", made_of=facts, progress=progress)
+    facts = {"text": text, "image": image, "seed": seed}
+    with _one_thread():
+        fit = fit_single_modal(pages, said, vectors, folder=kept / "single", progress=progress)
+        selection = select(pages, fit.teachers, chosen, seed=seed)
+        bought = said.restrict(selection.bought)
+        facts |= {"strategy": selection.strategy, "selected": selection.labels}
+        config = SmarConfig(loop=LoopConfig(seed=seed))
+        ranker = fit_smar(pages, bought, fit, vectors, config, folder=kept / "page", made_of=facts, progress=progress)
     ranker.save(out)
     shutil.rmtree(kept)  # they resume a killed run; this one is done
     return {"model": str(out), "collection": name, **ranker.made_of}
@@ -182,6 +196,20 @@ def _folds(pages: Sequence[Page], folds: int) -> list[tuple[list[Page], list[Pag
             )
         found.append(([page for page, one in zip(pages, at, strict=True) if one != fold], test))
     return found
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Train on one thread: the networks are so small that threads mostly wait for each other, and numbers repeat.
+
+    Frozen encoders are big; whoever uses this encodes its pages before.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _keep(outcome: comparison.Outcome, out: Path) -> None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from html import escape
 
 import msgspec
 
+from wholepage.evaluation.markup import html_text
 from wholepage.pages.errors import InputError, shorten
 from wholepage.pages.model import ImageRef, Modality, Page, Ranking
 
 _PICTURE = re.compile(r"data:image/(png|jpeg|webp|gif|avif);base64,[A-Za-z0-9+/]+=*")
-_UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _LONG_TEXT = 90
 
 
@@ -103,13 +102,9 @@ def view_page(
         raise InputError(f"view_page: got {len(notes)} notes for {len(rankings)} rankings; allowed: one each, or none")
     results = {result.result_id: result for result in page.results}
     started = rankings[0].check(page).positions() if rankings else {}
-    pictures = {
-        ref: thumbnail(ref)
-        for ranking in rankings
-        for result_id in ranking.check(page).result_ids[:depth]
-        for ref in results[result_id].images[:1]
-        if thumbnail is not None
-    }
+    heads = {result_id for ranking in rankings for result_id in ranking.check(page).result_ids[:depth]}
+    covers = {result.images[0] for result in page.results if result.images and result.result_id in heads}
+    pictures = {} if thumbnail is None else {ref: thumbnail(ref) for ref in covers}
     columns = []
     for index, ranking in enumerate(rankings):
         cards = [
@@ -147,11 +142,6 @@ def _column(column: RankedColumn, top_grade: float) -> str:
         f'<section class="column" aria-label="{name}"><header><h4 dir="auto">{name}</h4>{note}</header>'
         f'<ol class="cards">{"".join(_card(card, top_grade) for card in column.cards)}</ol></section>'
     )
-
-
-def html_text(text: str) -> str:
-    """The text as it may stand in HTML, in an element or a quoted attribute."""
-    return escape(_UNWRITABLE.sub("\ufffd", text))
 
 
 def _card(card: ResultCard, top_grade: float) -> str:

@@ -19,7 +19,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from wholepage.evaluation.inline_svg import clean_svg
+from wholepage.evaluation.markup import clean_svg, plain_text
 from wholepage.pages.errors import InputError
 
 # Name of the CSS variable -> fallback; each fallback stands for its name, so no two are equal.
@@ -109,11 +109,11 @@ def interval_plot(rows: Sequence[Interval], *, measure: str = "", reference: str
         raise InputError(
             f"interval_plot: got reference={reference!r} of {list(named)}; allowed: one of one or more rows"
         )
-    names = [textwrap.fill(row.name, 34, break_long_words=True) for row in rows]
+    names = [textwrap.fill(plain_text(row.name), 34) for row in rows]
     numbers = [f"{row.value:.3f}  [{row.low:.3f}, {row.high:.3f}]" for row in rows]
     left = 0.25 + _INCH_PER_LETTER * max(len(line) for name in names for line in name.split("\n"))
     right = 0.2 + 0.92 * _INCH_PER_LETTER * max(map(len, numbers))
-    height = 0.4 * len(rows) + 0.65
+    height = (0.22 + 0.18 * max(name.count("\n") + 1 for name in names)) * len(rows) + 0.65
     with matplotlib.rc_context(_SETTINGS):
         figure, axes = _axes(height, left=left, right=right, top=0.1, bottom=0.55)
         axes.grid(axis="x", color=_INKS["faint"], alpha=0.3, linewidth=0.7)
@@ -128,7 +128,7 @@ def interval_plot(rows: Sequence[Interval], *, measure: str = "", reference: str
         axes.set_yticks(range(len(rows)), names)
         axes.tick_params(axis="y", length=0, pad=8)
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-        axes.set_xlabel(measure)
+        axes.set_xlabel(plain_text(measure))
         return _svg(figure)
 
 
@@ -150,13 +150,14 @@ def cost_plot(
     levels = dict(baselines or {})
     for name, level in levels.items():
         _check(f"cost_plot: baseline {name!r}", level)
-    tags = {name: textwrap.fill(name, 26, break_long_words=True) for name in [*lines, *levels]}
+    tags = {name: textwrap.fill(plain_text(name), 26) for name in [*lines, *levels]}
     right = 0.4 + 0.95 * _INCH_PER_LETTER * max(len(line) for tag in tags.values() for line in tag.split("\n"))
     with matplotlib.rc_context(_SETTINGS):
-        height = max(3.9, 0.36 * len(tags) + 1.0)
+        height = max(3.9, 0.23 * sum(tag.count("\n") + 1 for tag in tags.values()) + 1.0)
         figure, axes = _axes(height, left=0.62, right=right, top=0.4, bottom=0.6)
         axes.grid(color=_INKS["faint"], alpha=0.3, linewidth=0.7)
         axes.set_xscale("log")
+        axes.set_xlim(*_label_range(points))
         ends = []
         for index, (name, line) in enumerate(lines.items()):
             ink, marker = list(_SERIES.values())[index % len(_SERIES)], _MARKERS[index % len(_MARKERS)]
@@ -166,10 +167,10 @@ def cost_plot(
             axes.axhline(level, color=_INKS["ink"], linewidth=1, linestyle=(0, (4, 3)), zorder=1)
             ends.append((level, tags[name], _INKS["ink"], ""))
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if _decades(points) < 2.5 else (1.0,)))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda labels, _: f"{labels:,.0f}"))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda labels, _: f"{labels:,.10g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("page labels bought (logarithmic)")
-        axes.text(0, 1.0 + 0.13 / (height - 1.0), measure, transform=axes.transAxes, fontweight="bold")
+        axes.text(0, 1.0 + 0.13 / (height - 1.0), plain_text(measure), transform=axes.transAxes, fontweight="bold")
         _name_ends(axes, ends, gap=0.21 / (height - 1.0))
         return _svg(figure)
 
@@ -229,6 +230,12 @@ def _name_ends(axes: Any, ends: Sequence[tuple[float, str, str, str]], gap: floa
 def _decades(points: Sequence[CostPoint]) -> float:
     costs = [point.labels for point in points]
     return math.log10(max(costs) / min(costs))
+
+
+def _label_range(points: Sequence[CostPoint]) -> tuple[float, float]:
+    """The costs, with some room on both sides; more for a single cost, so that a tick falls inside."""
+    room = 10 ** max(0.05 * _decades(points), 0.06) if _decades(points) else 2.0
+    return min(point.labels for point in points) / room, max(point.labels for point in points) * room
 
 
 def _axes(height: float, *, left: float, right: float, top: float, bottom: float) -> tuple[Figure, Any]:

@@ -15,8 +15,8 @@ from typing import TypeAlias
 
 import msgspec
 
-from wholepage.evaluation.inline_svg import clean_svg
-from wholepage.evaluation.page_view import PageView, html_text, page_html
+from wholepage.evaluation.markup import clean_svg, html_text
+from wholepage.evaluation.page_view import PageView, page_html
 from wholepage.evaluation.tables import Cell, Column, ShownCell, show_table
 from wholepage.pages.records import atomic_write
 
@@ -149,7 +149,8 @@ def _table(section: Table) -> str:
     region = html_text(section.caption or "Table")
     return (
         f'<figure>{caption}<div class="scroll" tabindex="0" role="region" aria-label="{region}">'
-        f'<table aria-label="{region}"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>{note}</figure>'
+        f'<table aria-label="{region}"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+        f"{note}</figure>"
     )
 
 

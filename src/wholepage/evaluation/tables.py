@@ -166,7 +166,8 @@ def _is_numeric(cells: Sequence[Cell]) -> bool:
 def _show_column(cells: Sequence[Cell], column: Column) -> list[ShownCell]:
     values = [None if isinstance(cell, str) else _value(cell) for cell in cells]
     known = [value for value in values if value is not None]
-    winner = max(known) if column.best == "highest" else min(known, default=None) if column.best else None
+    choose = {"highest": max, "lowest": min}.get(column.best or "")
+    winner = choose(known) if choose and known else None
     texts = [cell if isinstance(cell, str) else _number(_plain(cell), column.digits) for cell in cells]
     best = None if winner is None else texts[values.index(winner)]
     return [

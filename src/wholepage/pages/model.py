@@ -79,8 +79,8 @@ class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
             raise PageError("Result.result_id: got an empty id; allowed: any non-empty string; give each result one")
         if not isinstance(self.modality, Modality):
             raise PageError(
-                f"result {self.result_id!r}: got modality {self.modality!r}; allowed: {', '.join(map(repr, Modality))}; "
-                "pass a Modality, such as Modality('text')"
+                f"result {self.result_id!r}: got modality {self.modality!r}, a {type(self.modality).__name__}; "
+                f"allowed: {', '.join(map(str, Modality))}, as Modality; pass Modality(...)"
             )
         if not self.text and not self.images:
             raise PageError(

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from wholepage.pages.errors import ShapeError
+from wholepage.pages.errors import PageError, ShapeError
 from wholepage.pages.judgments import Judgments, Question, Verdict
 from wholepage.pages.model import Page, Ranking
 
@@ -119,7 +119,14 @@ def scores_on(page: Page, ranking: Ranking) -> NDArray[np.float32]:
 
     Shapes:
         return: [len(page)] float32; NaN where the ranking has no opinion or does not hold the result
+    Raises:
+        PageError: the ranking is of another query.
     """
+    if ranking.query_id != page.query_id:
+        raise PageError(
+            f"ranking by {ranking.by!r}: got query {ranking.query_id!r} for the page of {page.query_id!r}; allowed: "
+            "the page's own; pair rankings and pages by query_id"
+        )
     values = ranking.scores if ranking.scores is not None else [-float(r) for r in range(len(ranking))]
     known = dict(zip(ranking.result_ids, values, strict=True))
     found = [known.get(result_id) for result_id in page.result_ids]

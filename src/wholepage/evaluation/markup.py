@@ -1,6 +1,6 @@
-"""Make an SVG picture safe to stand inside an HTML page: only drawing, nothing that runs, loads or leaks.
+"""What may stand inside an HTML page: text that is only text, and SVG pictures that only draw.
 
-The picture is parsed and written anew from a list of what is allowed, so that what an HTML parser reads is what was
+A picture is parsed and written anew from a list of what is allowed, so that what an HTML parser reads is what was
 checked. Ids get a prefix, since several pictures share one document.
 """
 
@@ -22,8 +22,19 @@ _ELEMENTS = frozenset(
 )
 # What matplotlib writes into each picture; in a page it would style everything, so it becomes attributes of the root.
 _MATPLOTLIB_STYLE = "*{stroke-linejoin: round; stroke-linecap: butt}"
+_UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 _LOADS = re.compile(r"url\(\s*['\"]?(?!#)|image(-set)?\(|src\(|expression|\\|javascript:", re.IGNORECASE)
 _PICTURE = re.compile(r"data:image/(png|jpeg|webp|gif);base64,[A-Za-z0-9+/=\s]*")
+
+
+def plain_text(text: str) -> str:
+    """The text with a replacement sign for what neither HTML nor SVG can hold: control signs, half surrogates."""
+    return _UNWRITABLE.sub("\ufffd", text)
+
+
+def html_text(text: str) -> str:
+    """The text as it may stand in HTML, in an element or a quoted attribute."""
+    return escape(plain_text(text))
 
 
 def clean_svg(svg: str, prefix: str) -> str:

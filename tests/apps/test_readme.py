@@ -1,0 +1,132 @@
+"""What the README and the examples show, run."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+from typer.testing import CliRunner
+
+from wholepage.apps import exits
+from wholepage.apps.cli import app
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+def blocks(language: str) -> list[str]:
+    return [body for found, body in _BLOCK.findall(README) if found == language]
+
+
+COMMAND_LINES = [line for block in blocks("bash") for line in block.splitlines() if line.strip()]
+OWN_LINES = [line for line in COMMAND_LINES if line.startswith("wholepage ")]
+CHEAP = [line for line in OWN_LINES if line.split()[2] in ("pages.jsonl", "rankings.jsonl")]
+
+
+def parse(line: str) -> None:
+    """Parse a command line as the command would, without running it."""
+    command: Any = typer.main.get_command(app)
+    words = shlex.split(line)[1:]
+    while hasattr(command, "commands"):
+        name = words.pop(0)
+        assert name in command.commands, f"no command {name!r} in: {line}"
+        command = command.commands[name]
+    with command.make_context(name, words):
+        pass
+
+
+def environment(folder: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT / "src"), "WHOLEPAGE_CACHE": str(folder / "cache")}
+
+
+def test_there_are_blocks() -> None:
+    assert len(blocks("python")) >= 1
+    assert len(OWN_LINES) >= 6
+    assert len(CHEAP) >= 2
+    assert {line.split()[1] for line in OWN_LINES} == {"demo", "rank", "evaluate", "train", "compare"}
+
+
+@pytest.mark.parametrize("block", blocks("python"), ids=lambda block: block.splitlines()[0])
+def test_python_block_runs(block: str, tmp_path: Path) -> None:
+    assert len([line for line in block.splitlines() if line.strip()]) <= 10
+    done = subprocess.run(
+        [sys.executable, "-c", block],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False, env=environment(tmp_path),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    *scores, ranker = done.stdout.splitlines()
+    assert [int(line.split()[0]) for line in scores][-1] == 2  # the soup
+    assert ranker.startswith("offline default")
+
+
+@pytest.mark.parametrize("line", OWN_LINES)
+def test_command_line_parses(line: str) -> None:
+    parse(line)
+
+
+@pytest.mark.parametrize(
+    "line", ["wholepage rank", "wholepage nope", "wholepage demo --nope", "wholepage train smar x"]
+)
+def test_wrong_command_line_would_be_noticed(line: str) -> None:
+    with pytest.raises((AssertionError, typer.BadParameter.__mro__[1])):  # the second is UsageError
+        parse(line)
+
+
+def test_cheap_command_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WHOLEPAGE_CACHE", str(tmp_path / "cache"))
+    pages, judgments = blocks("json")
+    (tmp_path / "pages.jsonl").write_text(pages)
+    (tmp_path / "judgments.jsonl").write_text(judgments)
+    for line in CHEAP:
+        said = CliRunner().invoke(app, shlex.split(line)[1:])
+        assert said.exit_code == 0, f"{line}: {said.output}"
+    assert "PairAccuracy" in said.stdout
+    assert (tmp_path / "rankings.jsonl").is_file()
+
+
+def test_make_targets_and_extras_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for line in COMMAND_LINES:
+        words = shlex.split(line)
+        if words[0] == "make":
+            assert re.search(rf"^{words[1]}:", makefile, re.MULTILINE)
+        elif words[0] == "pip":
+            extra = re.fullmatch(r"\.\[(\w+)\]", words[2])
+            assert extra is not None
+            assert re.search(rf"^{extra[1]} = ", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+        else:
+            assert words[0] == "wholepage", line
+
+
+def test_exit_codes_are_those_of_the_command() -> None:
+    told = re.search(r"^Exit codes: (.*?)\n`", README, re.MULTILINE | re.DOTALL)
+    assert told is not None
+    assert [int(code) for code in re.findall(r"(?:^|· )(\d)\b", told[1].replace("\n", " "))] == list(exits.MEANINGS)
+
+
+def test_files_it_points_to_exist() -> None:
+    for target in re.findall(r"(?<!!)\[[^\]]*\]\(([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_example_runs(path: Path, tmp_path: Path) -> None:
+    source = path.read_text(encoding="utf-8")
+    assert source.count("\n") < 60
+    assert f"examples/{path.name}" in source.split('"""')[1]
+    done = subprocess.run(
+        [sys.executable, str(path)],
+        cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False, env=environment(tmp_path),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) >= 2
