@@ -20,7 +20,7 @@ from wholepage.training.single_modal import TowerConfig, fit_single_modal
 from wholepage.training.smar import SmarConfig, fit_smar
 
 torch.set_num_threads(1)  # the networks are tiny
-world = wholepage.open_collection("synthetic", queries=40, seed=3)
+world = wholepage.open_collection("synthetic", queries=24, seed=3)
 pages, judgments = list(world.pages("train")), world.judgments("train")
 
 with tempfile.TemporaryDirectory() as folder:

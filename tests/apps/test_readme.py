@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
+import runpy
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +42,10 @@ def parse(line: str) -> None:
         pass
 
 
-def environment(folder: Path) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT / "src"), "WHOLEPAGE_CACHE": str(folder / "cache")}
+@pytest.fixture
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WHOLEPAGE_CACHE", str(tmp_path / "cache"))
 
 
 def test_there_are_blocks() -> None:
@@ -55,15 +55,12 @@ def test_there_are_blocks() -> None:
     assert {line.split()[1] for line in OWN_LINES} == {"demo", "rank", "evaluate", "train", "compare"}
 
 
+@pytest.mark.usefixtures("_in_a_folder_of_its_own")
 @pytest.mark.parametrize("block", blocks("python"), ids=lambda block: block.splitlines()[0])
-def test_python_block_runs(block: str, tmp_path: Path) -> None:
+def test_python_block_runs(block: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert len([line for line in block.splitlines() if line.strip()]) <= 10
-    done = subprocess.run(
-        [sys.executable, "-c", block],
-        cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False, env=environment(tmp_path),
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    *scores, ranker = done.stdout.splitlines()
+    exec(compile(block, "README.md", "exec"), {"__name__": "__main__"})
+    *scores, ranker = capsys.readouterr().out.splitlines()
     assert [int(line.split()[0]) for line in scores][-1] == 2  # the soup
     assert ranker.startswith("offline default")
 
@@ -81,9 +78,8 @@ def test_wrong_command_line_would_be_noticed(line: str) -> None:
         parse(line)
 
 
-def test_cheap_command_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("WHOLEPAGE_CACHE", str(tmp_path / "cache"))
+@pytest.mark.usefixtures("_in_a_folder_of_its_own")
+def test_cheap_command_lines_run(tmp_path: Path) -> None:
     pages, judgments = blocks("json")
     (tmp_path / "pages.jsonl").write_text(pages)
     (tmp_path / "judgments.jsonl").write_text(judgments)
@@ -119,14 +115,11 @@ def test_files_it_points_to_exist() -> None:
         assert (ROOT / target).exists(), target
 
 
+@pytest.mark.usefixtures("_in_a_folder_of_its_own")
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_example_runs(path: Path, tmp_path: Path) -> None:
+def test_example_runs(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = path.read_text(encoding="utf-8")
     assert source.count("\n") < 60
     assert f"examples/{path.name}" in source.split('"""')[1]
-    done = subprocess.run(
-        [sys.executable, str(path)],
-        cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False, env=environment(tmp_path),
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) >= 2
+    runpy.run_path(str(path), run_name="__main__")  # in this process: the encoders are loaded once
+    assert len(capsys.readouterr().out.splitlines()) >= 2

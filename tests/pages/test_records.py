@@ -350,6 +350,7 @@ def test_equal_records_make_equal_files(tmp_path: Path) -> None:
     for name in ("one.jsonl.gz", "two.jsonl.gz"):
         write_pages(tmp_path / name, [PAGE])
     assert (tmp_path / "one.jsonl.gz").read_bytes() == (tmp_path / "two.jsonl.gz").read_bytes()
+    assert (tmp_path / "one.jsonl.gz").read_bytes()[4:8] == bytes(4)  # no time in the header
     assert gzip.decompress((tmp_path / "one.jsonl.gz").read_bytes()).decode() == GOOD + "\n"
 
 

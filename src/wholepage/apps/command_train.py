@@ -7,7 +7,7 @@ only trains, and keeps the model.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -27,7 +27,11 @@ _Seed = Annotated[int, typer.Option("--seed", min=0, help="Of everything random;
 _Text = Annotated[str, typer.Option("--text", help="Text encoder: minilm, a folder, or a hub id.")]
 _Image = Annotated[
     str,
-    typer.Option("--image", help="Picture encoder: pixels (no weights), mobilenet (weights in the data folder), none."),
+    typer.Option(
+        "--image",
+        help="Picture encoder: pixels (no weights), mobilenet (weights in the data folder), none; "
+        "auto = what suits the collection.",
+    ),
 ]
 
 
@@ -56,7 +60,7 @@ def demo(
 
     with progress() as report:
         outcome = experiments.demo(out, quick=quick, seed=seed, progress=report)
-    _show(outcome, "demo: generated pages", {"out": str(out), "quick": quick, "seed": seed}, json_)
+    _show(outcome, "demo: generated pages", json_)
     note(f"report: {out / 'report.html'}")
     note(f"next: wholepage rank {out / 'pages.jsonl'} --model {out / 'model'} -o {out / 'rankings.jsonl'}")
 
@@ -70,17 +74,21 @@ def compare(
     train_split: Annotated[str, typer.Option("--train-split", help="The split that is learned from.")] = "train",
     test_split: Annotated[str, typer.Option("--test-split", help="The split that is measured.")] = "dev",
     folds: Annotated[
-        int | None, typer.Option("--folds", min=2, help="Cross-validate on the training split instead (grocery).")
+        int | None,
+        typer.Option("--folds", min=2, help="Cross-validate on the training split instead; grocery does so by itself."),
     ] = None,
     transfer_from: Annotated[
         list[str] | None,
-        typer.Option("--transfer-from", help="Learn from this collection instead; again for more than one."),
+        typer.Option(
+            "--transfer-from",
+            help="Learn from this collection instead; again for more. financebench: opencqa, mmdocir.",
+        ),
     ] = None,
     strategy: Annotated[
         str, typer.Option("--strategy", help="Which judgments are bought: random, top, spread, whole_pages.")
     ] = "random",
     text: _Text = "minilm",
-    image: _Image = "pixels",
+    image: _Image = "auto",
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FOLDER", help="Keep the model and a report here.")
     ] = None,
@@ -108,15 +116,12 @@ def compare(
             transfer_from=transfer_from or [],
             strategy=strategy,
             text=text,
-            image=None if image == "none" else image,
+            image=image,
             out=out,
             seed=seed,
             progress=report,
         )
-    facts = {"collection": collection, "train_split": train_split, "test_split": test_split, "seed": seed}
-    facts |= {"folds": folds}
-    where = test_split if folds is None else f"{train_split}, {folds} folds"
-    _show(outcome, f"{collection}, {where}", {**facts, "transfer_from": transfer_from or []}, json_)
+    _show(outcome, f"{collection}: {outcome.measured_on}", json_)
     if out is not None:
         note(f"report: {out / 'report.html'}; model: {out / 'model'}")
 
@@ -144,7 +149,7 @@ def train_smar(
         str, typer.Option("--strategy", help="Which share: random, top, spread, whole_pages.")
     ] = "random",
     text: _Text = "minilm",
-    image: _Image = "pixels",
+    image: _Image = "auto",
     seed: _Seed = 0,
     json_: _Json = False,
 ) -> None:
@@ -170,7 +175,7 @@ def train_smar(
             share=share,
             strategy=strategy,
             text=text,
-            image=None if image == "none" else image,
+            image=image,
             seed=seed,
             progress=report,
         )
@@ -179,11 +184,11 @@ def train_smar(
     note(f"trained on {facts['page_labels']} page judgments of {facts['pages']} pages; model: {out}")
 
 
-def _show(outcome: Outcome, title: str, facts: dict[str, Any], json_: bool) -> None:
+def _show(outcome: Outcome, title: str, json_: bool) -> None:
     from wholepage.apps.console import number, print_json, print_table
 
     if json_:
-        print_json({**facts, "rows": [row.to_json() for row in outcome.rows]})
+        print_json([row.to_json() for row in outcome.rows])
         return
     rows = []
     for row in outcome.rows:

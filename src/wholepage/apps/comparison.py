@@ -148,6 +148,7 @@ class Outcome:
     judgments: Judgments
     trained: Trained
     settings: Settings
+    measured_on: str = ""
 
     @property
     def model(self) -> WholePageRanker:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ import torch
 
 from wholepage.annotation.selection import parse_strategy, select
 from wholepage.apps import comparison
+from wholepage.apps.outcome_report import write_outcome_report
 from wholepage.apps.places import NotFound, open_collection
 from wholepage.apps.resolve import result_vectors
 from wholepage.collections import NAMES
@@ -27,7 +29,23 @@ from wholepage.training.loop import LoopConfig
 from wholepage.training.single_modal import fit_single_modal, fold_of
 from wholepage.training.smar import SmarConfig, fit_smar
 
+DEFAULT_TEST_SPLIT = "dev"
 DEMO_QUERIES, QUICK_QUERIES = 400, 80
+
+IMAGE_ENCODERS = {
+    "fashion": "mobilenet",
+    "grocery": "mobilenet",
+    "opencqa": None,
+    "mmdocir": None,
+    "financebench": None,
+}
+"""The picture encoder that suits a collection; None where pictures are charts and sheets, read by their words."""
+
+FOLDS = {"grocery": 5}
+"""Collections without a split to measure on: how many folds of queries to cross-validate over."""
+
+TRANSFER = {"financebench": ("opencqa", "mmdocir")}
+"""Collections without a split to learn from: which others to learn from."""
 
 
 class Judged(NamedTuple):
@@ -92,7 +110,7 @@ def compare_on(
     transfer_from: Sequence[str],
     strategy: str,
     text: str,
-    image: str | None,
+    image: str,
     out: Path | None,
     seed: int,
     progress: Progress,
@@ -109,31 +127,45 @@ def compare_on(
     """
     if folds is not None and transfer_from:
         raise InputError("compare: got folds and other collections to learn from; allowed: one of them; drop either")
+    if not transfer_from and folds is None:
+        transfer_from = TRANSFER.get(name, ())
+        folds = FOLDS.get(name) if test_split == DEFAULT_TEST_SPLIT else None
+    encoder = picture_encoder(image, name)
     settings = comparison.Settings(strategy=strategy, seed=seed)
     kept = None if out is None else out / "checkpoints"
     if folds is not None:
+        where = f"{folds} folds of {train_split}"
         whole = judged(name, train_split, root=root, judgments=judgments)
         parts = _folds(whole.pages, folds)
-        vectors = result_vectors(text, image, root=root, progress=progress)
+        vectors = result_vectors(text, encoder, root=root, progress=progress)
         vectors.encode(whole.pages)
         with _one_thread():
             outcome = comparison.cross_validate(
                 parts, whole.judgments, vectors, settings, folder=kept, progress=progress
             )
     else:
+        where = f"{test_split}, learned from {' and '.join(transfer_from) if transfer_from else train_split}"
         measured = judged(name, test_split, root=root, judgments=judgments)
         taught = (
             _together(transfer_from, train_split, root)
             if transfer_from
             else judged(name, train_split, root=root, judgments=judgments)
         )
-        vectors = result_vectors(text, image, root=root, progress=progress)
+        vectors = result_vectors(text, encoder, root=root, progress=progress)
         vectors.encode([*taught.pages, *measured.pages])
         with _one_thread():
             outcome = comparison.compare(*taught, *measured, vectors, settings, folder=kept, progress=progress)
+    outcome = replace(outcome, measured_on=where)
     if out is not None:
         _keep(outcome, out)
     return outcome
+
+
+def picture_encoder(image: str, collection: str) -> str | None:
+    """The name of the picture encoder: ``auto`` = what suits the collection, ``none`` = None."""
+    if image == "auto":
+        return IMAGE_ENCODERS.get(collection, "pixels")
+    return None if image == "none" else image
 
 
 def train_smar(
@@ -146,7 +178,7 @@ def train_smar(
     share: float,
     strategy: str,
     text: str,
-    image: str | None,
+    image: str,
     seed: int,
     progress: Progress,
 ) -> dict[str, Any]:
@@ -160,10 +192,11 @@ def train_smar(
     """
     chosen = parse_strategy(f"{strategy}(p={share!r})")
     pages, said = judged(name, split, root=root, judgments=judgments)
-    vectors = result_vectors(text, image, root=root, progress=progress)
+    encoder = picture_encoder(image, name)
+    vectors = result_vectors(text, encoder, root=root, progress=progress)
     vectors.encode(pages)
     kept = out.with_name(f"{out.name}.checkpoints")
-    facts = {"text": text, "image": image, "seed": seed}
+    facts = {"text": text, "image": encoder, "seed": seed}
     with _one_thread():
         fit = fit_single_modal(pages, said, vectors, folder=kept / "single", progress=progress)
         selection = select(pages, fit.teachers, chosen, seed=seed)
@@ -186,7 +219,8 @@ def _together(names: Sequence[str], split: str, root: Path | None) -> Judged:
 
 def _folds(pages: Sequence[Page], folds: int) -> list[tuple[list[Page], list[Page]]]:
     """Pairs of training and test pages; a query's fold depends on its id alone."""
-    at = [fold_of(page.query_id, folds) for page in pages]
+    # salted: single-modal training splits by the plain hash, and would find one of its own folds empty
+    at = [fold_of(f"outer fold of {page.query_id}", folds) for page in pages]
     found = []
     for fold in range(folds):
         test = [page for page, one in zip(pages, at, strict=True) if one == fold]
@@ -215,7 +249,7 @@ def _one_thread() -> Iterator[None]:
 def _keep(outcome: comparison.Outcome, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     outcome.model.save(out / "model")
-    comparison.write_outcome_report(outcome, out / "report.html")
+    write_outcome_report(outcome, out / "report.html")
     shutil.rmtree(out / "checkpoints", ignore_errors=True)  # they resume a killed run; this one is done
 
 

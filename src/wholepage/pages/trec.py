@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -31,17 +32,17 @@ Negative = Literal["refuse", "zero"]
 
 
 def read_run(path: str | Path) -> list[Ranking]:
-    """Rankings of a TREC run, best first: by score, equal scores by their rank column.
+    """Rankings of a TREC run, best first by its rank column.
 
-    That is the order of trec_eval and its kin, which look at scores only; where they break ties by docid, the ranks
-    say here what was meant. Queries come in the order they are first named, and their lines may lie anywhere. Ranks
-    may start at any number and leave gaps. ``by`` is the tag (empty in the short form).
+    Scores may not say otherwise: trec_eval and its kin look at them only, and would measure another order. Equal
+    scores are fine. Queries come in the order they are first named, and their lines may lie anywhere. Ranks may start
+    at any number and leave gaps. ``by`` is the tag (empty in the short form).
 
     Raises:
-        RecordError: a line cannot be read, a score is not finite, or within a query a result or rank comes twice, or
-            tags differ.
+        RecordError: a line cannot be read, or a score is not finite; within a query a result or rank comes twice, a
+            better rank has a lower score, or tags differ.
     """
-    queries: dict[str, list[tuple[float, int, str]]] = {}
+    queries: dict[str, list[tuple[int, float, str, int]]] = {}
     results: dict[tuple[str, str], int] = {}
     ranks: dict[tuple[str, int], int] = {}
     tags: dict[str, str] = {}
@@ -55,11 +56,18 @@ def read_run(path: str | Path) -> list[Ranking]:
             raise _twice(path, number, "rank", f"rank {rank} of query {query_id!r}", line)
         if (other := tags.setdefault(query_id, tag)) != tag:
             raise RecordError(path, number, "tag", f"{tag!r} after {other!r}", "one tag a query", "split the file")
-        queries.setdefault(query_id, []).append((-score, rank, result_id))
-    return [
-        Ranking(query_id, tuple(r for _, _, r in sorted(of)), tuple(-s for s, _, _ in sorted(of)), tags[query_id])
-        for query_id, of in queries.items()
-    ]
+        queries.setdefault(query_id, []).append((rank, score, result_id, number))
+    return [_by_rank(path, query_id, sorted(of), tags[query_id]) for query_id, of in queries.items()]
+
+
+def _by_rank(path: str | Path, query_id: str, of: list[tuple[int, float, str, int]], tag: str) -> Ranking:
+    for (rank, better, _, line), (_, worse, _, number) in pairwise(of):
+        if worse > better:
+            raise RecordError(
+                path, number, "score", f"{worse}, above the {better} of rank {rank} (line {line}) of {query_id!r}",
+                "scores that do not rise with the rank number", "sort by score and number the ranks again",
+            )  # fmt: skip
+    return Ranking(query_id, tuple(r for _, _, r, _ in of), tuple(s for _, s, _, _ in of), tag)
 
 
 def write_run(path: str | Path, rankings: Iterable[Ranking], tag: str | None = None) -> int:

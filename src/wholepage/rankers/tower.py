@@ -92,12 +92,14 @@ class TowerReader:
         self.vectors, self.scale, self.vector_scale = vectors, scale, vector_scale
 
     @classmethod
-    def fit(cls, vectors: ResultVectors, pages: Sequence[Page], names: Sequence[str]) -> TowerReader:
-        """Fit both scalings on training pages, at least one."""
+    def fit(
+        cls, vectors: ResultVectors, pages: Sequence[Page], names: Sequence[str], *, keep: int | None = None
+    ) -> TowerReader:
+        """Fit both scalings on training pages, at least one; ``keep`` principal directions, None = all columns."""
         encoded = vectors.encode(pages)
         rows = [raw_numbers(page, names, of) for page, of in zip(pages, encoded, strict=True)]
         scale = NumberScale.fit((*MATCH_NAMES, *names), np.concatenate(rows))
-        return cls(vectors, scale, VectorScale.fit(encoded))
+        return cls(vectors, scale, VectorScale.fit(encoded, keep=keep))
 
     @property
     def feature_names(self) -> tuple[str, ...]:

@@ -120,6 +120,29 @@ def listnet(scores: Tensor, targets: Tensor, mask: Tensor, *, temperature: float
     return mean_over_pages(per_page, differ(targets, usable))
 
 
+def gain_softmax(scores: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
+    """The scores' softmax should be in proportion to the gains 2^target - 1; a target of 0 earns nothing.
+
+    Shapes:
+        scores, targets: [B, L] float, targets from 0 up; NaN in targets = nobody looked
+        mask: [B, L] bool; True = the item counts
+    Returns:
+        Scalar: mean over pages of the cross-entropy; its least value is the entropy of the gains, not 0.
+    Raises:
+        ShapeError: the three shapes differ.
+        InputError: the mask is not bool.
+    Source: Bruch et al. 2019, An analysis of the softmax cross entropy loss for learning-to-rank with binary
+        relevance, with graded gains in place of binary relevance.
+    """
+    check_lists(scores, targets=targets, mask=mask)
+    usable = usable_items(targets, mask)
+    safe = safe_scores(scores, usable)
+    gains = torch.where(usable, torch.exp2(torch.where(usable, targets, 0.0)) - 1.0, 0.0).to(safe.dtype)
+    wanted = gains / gains.sum(1, keepdim=True).clamp_min(1e-9)
+    per_page = -(wanted * masked_log_softmax(safe, usable)).sum(1)
+    return mean_over_pages(per_page, differ(targets, usable))
+
+
 def soft_cross_entropy(scores: Tensor, targets: Tensor, mask: Tensor, *, decay: float = 0.5) -> Tensor:
     """The scores' softmax should halve from each position of the target order to the next.
 

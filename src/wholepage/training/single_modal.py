@@ -27,7 +27,7 @@ from wholepage.rankers.fusion import SingleModal
 from wholepage.rankers.matching import ResultVectors, feature_names
 from wholepage.rankers.tower import Tower, TowerItems, TowerReader, TowerScorer, tower_scores
 from wholepage.training.loop import LoopConfig, Progress, run
-from wholepage.training.losses import listnet
+from wholepage.training.losses import gain_softmax
 
 
 LIKENESS = {Modality.ANSWER: Modality.TEXT, Modality.VIDEO: Modality.IMAGE}
@@ -38,11 +38,12 @@ class TowerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the single-modal rankers are trained.
 
     Attributes:
-        folds: towers a modality, at least 2.  rank, hidden, dropout: of a tower.  loop: the training loop's settings.
+        folds: towers a modality, at least 2.  keep: principal directions of the frozen vectors.  rank, hidden, dropout: of a tower.  loop: the training loop's settings.
         fallback: a modality without labels -> the modality whose ranker orders it too.
     """
 
     folds: int = 5
+    keep: int = 256
     rank: int = 64
     hidden: int = 32
     dropout: float = 0.1
@@ -125,8 +126,11 @@ def fit_single_modal(
 
 
 def fold_of(query_id: str, folds: int) -> int:
-    """The fold a query belongs to: a hash of its id, so that it never depends on the other queries."""
-    return int.from_bytes(hashlib.sha256(query_id.encode()).digest()[:8], "big") % folds
+    """The fold a query belongs to: a hash of its id, so that it never depends on the other queries.
+
+    The hash is salted, so that these folds cut across the folds of a cross-validation around them.
+    """
+    return int.from_bytes(hashlib.sha256(f"single-modal:{query_id}".encode()).digest()[:8], "big") % folds
 
 
 @dataclass(frozen=True)
@@ -145,7 +149,7 @@ def _fit_modality(
     folder: Path | None,
     progress: Progress | None,
 ) -> _ModalityFit:
-    reader = TowerReader.fit(vectors, parts, feature_names(parts))
+    reader = TowerReader.fit(vectors, parts, feature_names(parts), keep=config.keep)
     items = reader.read(parts)
     folds = np.array([fold_of(part.query_id, config.folds) for part in parts])
     also = [other for other, like in config.fallback.items() if like is modality]
@@ -180,6 +184,11 @@ def _train_tower(
     progress: Progress | None,
     what: str,
 ) -> Tower:
+    if not items:
+        raise InputError(
+            f"{what}: got no page to learn from; allowed: pages with differing labels in every fold; judge more pages, or "
+            "set TowerConfig.folds lower"
+        )
     first = items[0]
     make = partial(
         Tower,
@@ -196,7 +205,7 @@ def _train_tower(
         query = torch.from_numpy(np.stack([items[i].query for i in rows])).unsqueeze(1).expand(-1, width, -1)
         scores = module(query, _padded([items[i].item for i in rows]), _padded([items[i].numbers for i in rows]))
         targets = _padded([grades[i] for i in rows], np.nan)
-        return listnet(scores, targets, ~torch.isnan(targets), temperature=0.5)
+        return gain_softmax(scores, targets, ~torch.isnan(targets))
 
     trained = run(
         make, len(items), loss, config.loop, content=_digest(items, grades), folder=folder, progress=progress, what=what

@@ -1,0 +1,183 @@
+"""The report of a comparison: one self-contained page with the table, the curves, and pages to look at."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from PIL import Image
+
+from wholepage.apps.comparison import MEASURE, REFERENCE, Outcome, Row
+from wholepage.evaluation.measures import evaluate
+from wholepage.evaluation.page_view import PageView, view_page
+from wholepage.evaluation.plots import CostPoint, Interval, cost_plot, interval_plot
+from wholepage.evaluation.report import Figure, Heading, Prose, Section, Table, write_report
+from wholepage.evaluation.tables import Cell, Column, Marked
+from wholepage.pages.images import open_image
+from wholepage.pages.model import ImageRef, Page, Ranking
+
+SHOWN_PAGES = 3
+_THUMBNAIL_PX = 120
+
+LABELS = {
+    "raw": "raw merge",
+    "zscore": "z-score",
+    "minmax": "min-max",
+    "rrf": "reciprocal rank fusion",
+    "round_robin": "round robin",
+    "lambdamart": "LambdaMART, same labels",
+    "lambdamart_100": "LambdaMART, all labels",
+    "align_only": "alignment only",
+}
+
+
+def write_outcome_report(outcome: Outcome, path: Path, *, title: str = "wholepage: one order for a mixed page") -> None:
+    """Write the report of a comparison as one HTML file.
+
+    Raises:
+        RecordError: the folder is missing, or may not be written to.
+    """
+    write_report(
+        path,
+        title,
+        [*_table(outcome), *_plots(outcome), *_pages(outcome)],
+        subtitle=f"{len(outcome.pages)} pages measured; everything would be {outcome.trained.full_labels:,} page labels",
+    )
+
+
+def ranker_label(name: str) -> str:
+    """What a row is called in words."""
+    if name in LABELS:
+        return LABELS[name]
+    method, _, share = name.partition("_")
+    spelled = {"sft": "SFT", "smar": "SMAR", "isotonic": "isotonic calibration"}.get(method, method)
+    return f"{spelled}, {share.replace('_', '.')} % of labels" if share else spelled
+
+
+def _table(outcome: Outcome) -> list[Section]:
+    reference = _row(outcome, REFERENCE)
+    rows: list[tuple[Cell, ...]] = []
+    for row in outcome.rows:
+        mark = "†" if row.p_holm is not None and row.p_holm < 0.05 else ""
+        rows.append(
+            (
+                ranker_label(row.ranker),
+                Marked(row.ndcg, mark, row.low, row.high),
+                row.cross_pair_accuracy,
+                row.exposure_gap,
+                row.labels,
+            )
+        )
+    columns = (
+        "ranker",
+        Column(MEASURE, best="highest"),
+        Column("cross-modal pairs right", best="highest"),
+        Column("exposure gap", best="lowest"),
+        "page labels",
+    )
+    trained = outcome.trained
+    return [
+        Prose(
+            f"{ranker_label(REFERENCE)} reaches {MEASURE} {reference.ndcg:.3f} with {reference.labels:,} of "
+            f"{trained.full_labels:,} page labels. All rankers merge or learn from the same single-modal rankers, which "
+            f"were trained on {trained.single_modal_labels:,} labels that order results within one modality; those are "
+            "not counted as page labels. What to label was chosen by the strategy "
+            f"“{outcome.settings.strategy}”, seed {outcome.settings.seed}."
+        ),
+        Heading("Who ranks best, and what it cost"),
+        Table(
+            columns,
+            tuple(rows),
+            caption=f"Mean {MEASURE} (linear gain) with {outcome.settings.level:.0%} BCa intervals over queries.",
+            note=f"† differs from {ranker_label(REFERENCE)}: paired permutation test, p < .05 after Holm's correction. "
+            "Exposure gap: how far the modalities' share of attention is from the ideal page's.",
+        ),
+    ]
+
+
+def _plots(outcome: Outcome) -> list[Section]:
+    intervals = [Interval(ranker_label(row.ranker), row.ndcg, row.low, row.high) for row in outcome.rows]
+    by_name = {row.ranker: row for row in outcome.rows}
+    points = [
+        CostPoint(series, row.labels, row.ndcg, row.low, row.high)
+        for series, row in ((_series(name), row) for name, row in by_name.items())
+        if series and row.labels
+    ]
+    free = {ranker_label(name): by_name[name].ndcg for name in ("zscore", "align_only") if name in by_name}
+    return [
+        Figure(
+            interval_plot(intervals, measure=MEASURE, reference=ranker_label(REFERENCE)),
+            f"Dots are means, lines {outcome.settings.level:.0%} intervals, dashed: {ranker_label(REFERENCE)}.",
+            "; ".join(f"{row.name} {row.value:.3f}" for row in intervals),
+        ),
+        Heading("Quality against labels bought"),
+        Figure(
+            cost_plot(points, measure=MEASURE, baselines=free),
+            "Each point is one training; further left is cheaper.",
+            "; ".join(f"{point.series} with {point.labels} labels {point.value:.3f}" for point in points),
+        ),
+    ]
+
+
+def _series(name: str) -> str | None:
+    if name.startswith("smar_"):
+        return "SMAR"
+    if name.startswith("sft_"):
+        return "SFT"
+    return "LambdaMART" if name.startswith("lambdamart") else None
+
+
+def _pages(outcome: Outcome) -> list[Section]:
+    """Pages on which z-score and SMAR differ most, both ways, so that nobody sees only the successes."""
+    before, after = (outcome.rankings[name] for name in ("zscore", REFERENCE))
+    said = outcome.judgments.restrict({page.query_id: page.result_ids for page in outcome.pages})
+    old, new = (evaluate(given, said, [MEASURE]).of(MEASURE) for given in (before, after))
+    gain = {query_id: new[query_id] - old[query_id] for query_id in old}
+    order = sorted(gain, key=lambda query_id: (-gain[query_id], query_id))
+    chosen = [*order[: SHOWN_PAGES - 1], order[-1]] if len(order) >= SHOWN_PAGES else order
+    pages = {page.query_id: page for page in outcome.pages}
+    rankings = {
+        query_id: [r for given in (before, after) for r in given if r.query_id == query_id] for query_id in chosen
+    }
+    views: list[Section] = [
+        Heading("Pages to look at"),
+        Prose(
+            f"The {len(chosen) - 1} pages that SMAR improved most over z-score, and the one that it harmed most. "
+            "Grades are what people, or the collection's rule, said."
+        ),
+    ]
+    for query_id in chosen:
+        notes = [f"{MEASURE} {old[query_id]:.2f}", f"{MEASURE} {new[query_id]:.2f}"]
+        views.append(_view(pages[query_id], rankings[query_id], outcome, notes))
+    return views
+
+
+def _view(page: Page, rankings: Sequence[Ranking], outcome: Outcome, notes: Sequence[str]) -> PageView:
+    return view_page(
+        page,
+        rankings,
+        title=page.query.text,
+        grades=outcome.judgments.by_result(page.query_id),
+        notes=notes,
+        thumbnail=partial(thumbnail, px=_THUMBNAIL_PX),
+    )
+
+
+def thumbnail(ref: ImageRef, *, px: int) -> str:
+    """A small WEBP of a picture as a ``data:`` address.
+
+    Raises:
+        ImageError: the picture cannot be read.
+    """
+    picture = open_image(ref)
+    picture.thumbnail((px, px), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    picture.save(buffer, format="WEBP", quality=80)
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _row(outcome: Outcome, name: str) -> Row:
+    return next(row for row in outcome.rows if row.ranker == name)
