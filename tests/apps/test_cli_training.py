@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import wholepage
-from wholepage.apps import comparison, experiments
+from wholepage.apps import contenders, experiments
 from wholepage.apps.cli import app
 from wholepage.pages.errors import WeightsError
 from wholepage.pages.records import read_judgments, read_pages, read_rankings, write_judgments, write_pages
@@ -33,7 +33,7 @@ def _small(tmp_path_factory: pytest.TempPathFactory) -> object:
     """Few pages and short training; one cache for all tests, as on a user's machine."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WHOLEPAGE_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(comparison, "Settings", partial(comparison.Settings, towers=TOWERS, smar=SMAR))
+        patch.setattr(contenders, "Settings", partial(contenders.Settings, towers=TOWERS, smar=SMAR))
         patch.setattr(experiments, "QUICK_QUERIES", 16)
         patch.setattr(experiments, "SmarConfig", lambda **given: SMAR)
         patch.setattr(experiments, "fit_single_modal", partial(experiments.fit_single_modal, config=TOWERS))
@@ -52,7 +52,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
 def test_demo_measures_everybody(shown: tuple[Path, Result]) -> None:
     out, said = shown
     told = json.loads(said.stdout)
-    rows = {row["ranker"]: row for row in told["rows"]}
+    rows = {row["ranker"]: row for row in told}
     assert {"raw", "zscore", "lambdamart", "smar_10", "smar_30", "sft_10"} <= set(rows)
     for row in rows.values():
         assert set(row) >= KEYS
@@ -171,7 +171,7 @@ def test_compare_by_transfer_and_by_folds(own: Path, tmp_path: Path) -> None:
     told = json.loads(moved.stdout)
     assert told["transfer_from"] == [str(own), str(tmp_path)]
     twice = sum(map(len, read_pages(own / "train.pages.jsonl"))) * 2
-    assert next(row["labels"] for row in told["rows"] if row["ranker"] == "sft_100") == twice
+    assert next(row["labels"] for row in told if row["ranker"] == "sft_100") == twice
     both = run("compare", own, *args, "--folds", 2)
     assert both.exit_code == 5
     assert "drop either" in both.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ import msgspec
 import torch
 
 from wholepage.annotation.selection import parse_strategy, select
-from wholepage.apps import comparison
+from wholepage.apps import comparison, contenders
 from wholepage.apps.outcome_report import write_outcome_report
 from wholepage.apps.places import NotFound, open_collection
 from wholepage.apps.resolve import result_vectors
@@ -28,8 +29,10 @@ from wholepage.rankers.encoders import Progress
 from wholepage.training.loop import LoopConfig
 from wholepage.training.single_modal import fit_single_modal, fold_of
 from wholepage.training.smar import SmarConfig, fit_smar
+from wholepage.training.workers import Workers
 
 DEFAULT_TEST_SPLIT = "dev"
+MOST_WORKERS = 8
 DEMO_QUERIES, QUICK_QUERIES = 400, 80
 
 IMAGE_ENCODERS = {
@@ -91,8 +94,9 @@ def demo(out: Path, *, quick: bool, seed: int, progress: Progress) -> comparison
     measured = Judged(list(world.pages("dev")), world.judgments("dev"))
     vectors = result_vectors(progress=progress)
     vectors.encode([*taught.pages, *measured.pages])
-    with _one_thread():
-        outcome = comparison.compare(*taught, *measured, vectors, comparison.Settings(seed=seed), progress=progress)
+    with _side_by_side() as workers:
+        settings = contenders.Settings(seed=seed)
+        outcome = comparison.compare(*taught, *measured, vectors, settings, workers=workers, progress=progress)
     _keep(outcome, out)
     write_pages(out / "pages.jsonl", measured.pages)
     write_judgments(out / "judgments.jsonl", measured.judgments)
@@ -131,7 +135,7 @@ def compare_on(
         transfer_from = TRANSFER.get(name, ())
         folds = FOLDS.get(name) if test_split == DEFAULT_TEST_SPLIT else None
     encoder = picture_encoder(image, name)
-    settings = comparison.Settings(strategy=strategy, seed=seed)
+    settings = contenders.Settings(strategy=strategy, seed=seed)
     kept = None if out is None else out / "checkpoints"
     if folds is not None:
         where = f"{folds} folds of {train_split}"
@@ -139,9 +143,9 @@ def compare_on(
         parts = _folds(whole.pages, folds)
         vectors = result_vectors(text, encoder, root=root, progress=progress)
         vectors.encode(whole.pages)
-        with _one_thread():
+        with _side_by_side() as workers:
             outcome = comparison.cross_validate(
-                parts, whole.judgments, vectors, settings, folder=kept, progress=progress
+                parts, whole.judgments, vectors, settings, folder=kept, workers=workers, progress=progress
             )
     else:
         where = f"{test_split}, learned from {' and '.join(transfer_from) if transfer_from else train_split}"
@@ -153,8 +157,10 @@ def compare_on(
         )
         vectors = result_vectors(text, encoder, root=root, progress=progress)
         vectors.encode([*taught.pages, *measured.pages])
-        with _one_thread():
-            outcome = comparison.compare(*taught, *measured, vectors, settings, folder=kept, progress=progress)
+        with _side_by_side() as workers:
+            outcome = comparison.compare(
+                *taught, *measured, vectors, settings, folder=kept, workers=workers, progress=progress
+            )
     outcome = replace(outcome, measured_on=where)
     if out is not None:
         _keep(outcome, out)
@@ -197,13 +203,15 @@ def train_smar(
     vectors.encode(pages)
     kept = out.with_name(f"{out.name}.checkpoints")
     facts = {"text": text, "image": encoder, "seed": seed}
-    with _one_thread():
-        fit = fit_single_modal(pages, said, vectors, folder=kept / "single", progress=progress)
+    with _side_by_side() as workers:
+        fit = fit_single_modal(pages, said, vectors, folder=kept / "single", workers=workers, progress=progress)
         selection = select(pages, fit.teachers, chosen, seed=seed)
         bought = said.restrict(selection.bought)
         facts |= {"strategy": selection.strategy, "selected": selection.labels}
         config = SmarConfig(loop=LoopConfig(seed=seed))
-        ranker = fit_smar(pages, bought, fit, vectors, config, folder=kept / "page", made_of=facts, progress=progress)
+        ranker = fit_smar(
+            pages, bought, fit, vectors, config, folder=kept / "page", workers=workers, made_of=facts, progress=progress
+        )
     ranker.save(out)
     shutil.rmtree(kept)  # they resume a killed run; this one is done
     return {"model": str(out), "collection": name, **ranker.made_of}
@@ -233,15 +241,17 @@ def _folds(pages: Sequence[Page], folds: int) -> list[tuple[list[Page], list[Pag
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """Train on one thread: the networks are so small that threads mostly wait for each other, and numbers repeat.
+def _side_by_side() -> Iterator[Workers]:
+    """Train one network a core, each on one thread, so that the numbers are the same on any count of cores.
 
-    Frozen encoders are big; whoever uses this encodes its pages before.
+    The networks are so small that threads mostly wait for each other. Frozen encoders are big; whoever uses this
+    encodes its pages before.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with Workers(min(MOST_WORKERS, os.cpu_count() or 1)) as workers:
+            yield workers
     finally:
         torch.set_num_threads(before)
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from wholepage.apps.comparison import MEASURE, REFERENCE, Outcome, Row
+from wholepage.apps.comparison import MEASURE, Outcome, Row
+from wholepage.apps.contenders import REFERENCE
 from wholepage.evaluation.measures import evaluate
 from wholepage.evaluation.page_view import PageView, view_page
 from wholepage.evaluation.plots import CostPoint, Interval, cost_plot, interval_plot
@@ -44,7 +45,7 @@ def write_outcome_report(outcome: Outcome, path: Path, *, title: str = "wholepag
         path,
         title,
         [*_table(outcome), *_plots(outcome), *_pages(outcome)],
-        subtitle=f"{len(outcome.pages)} pages measured; everything would be {outcome.trained.full_labels:,} page labels",
+        subtitle=f"{len(outcome.pages)} pages measured; all there is: {outcome.trained.full_labels:,} page labels",
     )
 
 
@@ -82,7 +83,7 @@ def _table(outcome: Outcome) -> list[Section]:
     return [
         Prose(
             f"{ranker_label(REFERENCE)} reaches {MEASURE} {reference.ndcg:.3f} with {reference.labels:,} of "
-            f"{trained.full_labels:,} page labels. All rankers merge or learn from the same single-modal rankers, which "
+            f"{trained.full_labels:,} page labels. All rankers stand on the same single-modal rankers, which "
             f"were trained on {trained.single_modal_labels:,} labels that order results within one modality; those are "
             "not counted as page labels. What to label was chosen by the strategy "
             f"“{outcome.settings.strategy}”, seed {outcome.settings.seed}."

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wholepage.pages.errors import NoRanker, ShapeError
+from wholepage.pages.errors import NoRanker, PageError, ShapeError
 from wholepage.pages.model import Modality, Page
 from wholepage.pages.protocols import Scorer
 from wholepage.rankers.matching import (
@@ -130,10 +130,16 @@ class Featurizer:
         Raises:
             NoRanker: a modality is neither known nor read as a known one.
             ShapeError: scores that do not fit their page.
+            PageError: a score is infinite.
         """
         for page in pages:
             self._check_known(page)
         given = self.upstream.score(pages) if scores is None else scores
+        if len(given) != len(pages):
+            raise ShapeError(
+                f"{self.upstream.name!r}: got {len(given)} arrays of scores for {len(pages)} pages; allowed: one a "
+                "page; an empty page gets an empty array"
+            )
         read = []
         for page, encoded, values in zip(pages, self.vectors.encode(pages), given, strict=True):
             numbers = self.scale.apply(self._numbers(page, encoded, values, self.feature_names))
@@ -156,6 +162,12 @@ class Featurizer:
             raise ShapeError(
                 f"query {page.query_id!r}: got single-modal scores of shape {scores.shape}; allowed: ({len(page)},); "
                 "give one score a result, NaN for no opinion"
+            )
+        if np.isinf(scores).any():
+            index = int(np.isinf(scores).argmax())
+            raise PageError(
+                f"query {page.query_id!r}: results[{index}] {page.results[index].result_id!r}: got single-modal score "
+                f"{scores[index]}; allowed: finite numbers, NaN for no opinion; mend the ranker"
             )
         modality = np.array([result.modality.value for result in page.results])
         reads = [self.read_as.get(result.modality, result.modality) for result in page.results]
@@ -203,7 +215,7 @@ def _support(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """How like a result's text is to those that each modality's ranker puts on top, and that ranker's best score.
 
-    The own text counts not. Softmax of the raw scores weighs the others. Shapes: two [n, len(known)].
+    The own text counts not; the softmax of the others' raw scores weighs them. Shapes: two [n, len(known)].
     """
     count = len(scores)
     likeness = encoded.text @ encoded.text.T
@@ -213,9 +225,11 @@ def _support(
         rows = np.flatnonzero((modality == name) & ~np.isnan(scores))
         if not len(rows):
             continue
-        weights = np.tile(np.exp(scores[rows] - scores[rows].max()), (count, 1))
-        weights[rows, np.arange(len(rows))] = 0.0
-        total = weights.sum(axis=1)
-        support[:, column] = (weights * likeness[:, rows]).sum(axis=1) / np.maximum(total, 1e-9)
         best[:, column] = scores[rows].max()
+        others = np.tile(scores[rows].astype(np.float64), (count, 1))
+        others[rows, np.arange(len(rows))] = -np.inf
+        # The maximum of the others, not of all: beside one far better result the weights would all be rounded to 0.
+        top = others.max(axis=1, keepdims=True)
+        weights = np.exp(others - np.where(np.isinf(top), 0.0, top))
+        support[:, column] = (weights * likeness[:, rows]).sum(axis=1) / np.maximum(weights.sum(axis=1), 1.0)
     return support, best

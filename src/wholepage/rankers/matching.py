@@ -109,7 +109,7 @@ class ResultVectors:
         vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
         np.add.at(found, owners, vectors)
         lengths = np.linalg.norm(found, axis=1, keepdims=True)
-        return (found / np.maximum(lengths, 1e-9)).astype(np.float32)
+        return np.asarray(found / np.maximum(lengths, 1e-9), np.float32)
 
 
 class VectorScale:
@@ -138,7 +138,13 @@ class VectorScale:
 
     @classmethod
     def fit(cls, encoded: Sequence[PageVectors], *, keep: int | None = None) -> VectorScale:
-        """Fit on training pages; ``keep`` principal directions of their distinct vectors, None = all columns."""
+        """Fit on training pages; ``keep`` principal directions of their distinct vectors, None = all columns.
+
+        Raises:
+            InputError: no page.
+        """
+        if not encoded:
+            raise InputError("VectorScale.fit: got no page; allowed: at least one; pass the training pages")
         text_dim = encoded[0].text.shape[1]
         items = np.unique(np.concatenate([page.item for page in encoded]), axis=0)
         centre, gain = np.zeros(items.shape[1], np.float32), np.ones(2, np.float32)
@@ -204,10 +210,10 @@ def _words(query: Query) -> list[str]:
 
 
 class NumberScale:
-    """Learned scaling of numeric columns: counts squeezed by a signed log, then centred, scaled and clipped.
+    """Learned scaling of numeric columns: centred, scaled and clipped.
 
     Args:
-        names: the columns.  centre, spread: of the squeezed columns, fitted on training pages.
+        names: the columns.  centre, spread: of the columns, fitted on training pages.
     """
 
     def __init__(self, names: Sequence[str], centre: NDArray[np.float32], spread: NDArray[np.float32]) -> None:
@@ -216,16 +222,15 @@ class NumberScale:
     @classmethod
     def fit(cls, names: Sequence[str], rows: NDArray[np.float32]) -> NumberScale:
         """Median and inter-decile spread of each column; a constant column keeps spread 1."""
-        squeezed = _squeeze(rows)
-        low, centre, high = np.quantile(squeezed, [0.1, 0.5, 0.9], axis=0) if len(rows) else np.zeros((3, len(names)))
-        deviation = squeezed.std(axis=0) if len(rows) else np.ones(len(names))
+        low, centre, high = np.quantile(rows, [0.1, 0.5, 0.9], axis=0) if len(rows) else np.zeros((3, len(names)))
+        deviation = rows.std(axis=0) if len(rows) else np.ones(len(names))
         spread = np.where(high - low > 1e-3, (high - low) / 2, np.where(deviation > 1e-3, deviation, 1.0))
         return cls(names, centre.astype(np.float32), spread.astype(np.float32))
 
     def apply(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Scaled columns within [-5, 5]; shape kept."""
-        scaled = (_squeeze(rows) - self.centre) / self.spread
-        return np.clip(scaled, -5.0, 5.0).astype(np.float32)
+        scaled = (rows - self.centre) / self.spread
+        return np.asarray(np.clip(scaled, -5.0, 5.0), np.float32)
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
         """Tensors for a model folder; the names go into its config."""
@@ -243,10 +248,13 @@ def feature_names(pages: Sequence[Page]) -> tuple[str, ...]:
 
 
 def feature_columns(page: Page, names: Sequence[str]) -> NDArray[np.float32]:
-    """The named features of each result; 0 where a result does not have one. Shape ``[len(page), len(names)]``."""
+    """The named features of each result, squeezed by a signed log, for counts differ by orders of magnitude.
+
+    0 where a result does not have one. Shape ``[len(page), len(names)]``.
+    """
     table = [[result.features.get(name, 0.0) for name in names] for result in page.results]
-    return np.array(table, dtype=np.float32).reshape(len(page), len(names))
+    return _squeeze(np.array(table, dtype=np.float64).reshape(len(page), len(names)))
 
 
-def _squeeze(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+def _squeeze(rows: NDArray[np.float64]) -> NDArray[np.float32]:
     return np.asarray(np.sign(rows) * np.log1p(np.abs(rows)), dtype=np.float32)

@@ -6,7 +6,8 @@ the queries, are averaged; so the same model can score its own training pages wi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from wholepage.pages.errors import NoRanker, WeightsError
+from wholepage.pages.errors import InputError, NoRanker, WeightsError
 from wholepage.pages.model import Modality, Page
 from wholepage.rankers.matching import (
     MATCH_NAMES,
@@ -74,7 +75,8 @@ class Tower(nn.Module):
         """Scores of results.
 
         Shapes:
-            query: [N, query_dim]; item: [N, item_dim]; numbers: [N, number_dim]; return: [N]
+            query: [..., query_dim] or, for all items of a page, [B, 1, query_dim]
+            item: [..., item_dim]; numbers: [..., number_dim]; return: [...]
         """
         product = (self.query(self.dropout(query)) * self.item(self.dropout(item))).sum(-1) * self.gain
         return torch.as_tensor(product + self.shared(numbers).squeeze(-1))
@@ -149,11 +151,15 @@ class TowerScorer:
         reader: turns pages into the towers' inputs.
         towers: at least one.
         also: modalities it may order too, for want of labels of their own (such as answers by the text tower).
+    Raises:
+        InputError: no tower.
     """
 
     def __init__(
         self, modality: Modality, reader: TowerReader, towers: Sequence[Tower], *, also: Sequence[Modality] = ()
     ) -> None:
+        if not towers:
+            raise InputError(f"tower-{modality.value}: got no tower; allowed: at least one; train one")
         self.modality, self.reader, self.towers, self.also = modality, reader, tuple(towers), tuple(also)
 
     @property
@@ -200,19 +206,63 @@ class TowerScorer:
             WeightsError: another kind, a damaged file, or encoders other than those it was trained on.
         """
         config, arrays = load_model(folder, KIND)
-        check_encoders(folder, config, vectors)
-        reader = TowerReader(
-            vectors,
-            NumberScale.from_arrays(config["numbers"], arrays),
-            VectorScale.from_arrays(vectors.text_dim, arrays),
+        with settings_of(folder):
+            check_encoders(folder, config, vectors)
+            reader = TowerReader(vectors, *load_scales(folder, config, arrays, vectors))
+            towers = []
+            for index in range(config["towers"]):
+                tower = Tower(**config["sizes"])
+                load_state(tower, arrays, f"{index}.", folder)
+                towers.append(tower)
+            also = [Modality(value) for value in config["also"]]
+            return cls(Modality(config["modality"]), reader, towers, also=also)
+
+
+@contextmanager
+def settings_of(folder: Path) -> Iterator[None]:
+    """Inside, settings of a model folder that are missing or make no sense are the folder's fault.
+
+    Raises:
+        WeightsError: in place of KeyError, TypeError and ValueError.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(
+            f"{folder}: got settings that cannot be used ({type(error).__name__}: {error}); allowed: those that this "
+            "version writes; save it again, or load it with the version that wrote it"
+        ) from error
+
+
+def load_scales(
+    folder: Path, config: Mapping[str, Any], arrays: Mapping[str, NDArray[np.float32]], vectors: ResultVectors
+) -> tuple[NumberScale, VectorScale]:
+    """The scalings in a model folder, to fit the model and the encoders.
+
+    Raises:
+        WeightsError: their sizes are not those of the columns named, the encoders, or the model.
+    """
+    scale = NumberScale.from_arrays(config["numbers"], arrays)
+    vector_scale = VectorScale.from_arrays(vectors.text_dim, arrays)
+    sizes = config["sizes"]
+    got = {
+        "numbers": (len(scale.names), scale.centre.shape, scale.spread.shape),
+        "vectors": (vector_scale.centre.shape, vector_scale.gain.shape),
+        "inputs": (sizes["query_dim"], sizes["item_dim"], sizes["number_dim"]),
+    }
+    numbers, width = len(scale.names), vectors.text_dim + vectors.image_dim
+    allowed = {
+        "numbers": (numbers, (numbers,), (numbers,)),
+        "vectors": ((width,), (2,)),
+        "inputs": (vectors.text_dim, vector_scale.dim, numbers),
+    }
+    odd = [name for name in got if got[name] != allowed[name]]
+    if odd:
+        raise WeightsError(
+            f"{folder}: got {[(name, got[name]) for name in odd]}; allowed: {[(name, allowed[name]) for name in odd]}, "
+            f"with the encoders {vectors.name!r}; load it with those it was trained on, or train again"
         )
-        towers = []
-        for index in range(config["towers"]):
-            tower = Tower(**config["sizes"])
-            load_state(tower, arrays, f"{index}.", folder)
-            towers.append(tower)
-        also = [Modality(value) for value in config["also"]]
-        return cls(Modality(config["modality"]), reader, towers, also=also)
+    return scale, vector_scale
 
 
 def check_encoders(folder: Path, config: Mapping[str, Any], vectors: ResultVectors) -> None:

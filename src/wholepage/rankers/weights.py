@@ -80,7 +80,7 @@ def save_model(
     contents = {_safe(name): data for name, data in (files or {}).items()}
     if arrays:
         numpy_format = require("safetensors.numpy", "train")
-        contents[ARRAYS] = numpy_format.save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+        contents[ARRAYS] = numpy_format.save({name: np.asarray(array, order="C") for name, array in arrays.items()})
     try:
         settings = json.loads(json.dumps(dict(config), allow_nan=False))
     except (TypeError, ValueError) as error:

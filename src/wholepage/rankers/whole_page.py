@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from wholepage.pages.errors import ShapeError, WeightsError
+from wholepage.pages.errors import InputError, ShapeError, WeightsError
 from wholepage.pages.model import Modality, Page, Ranking
 from wholepage.pages.protocols import Scorer, ranking_of
 from wholepage.rankers.features import Featurizer, PageItems
 from wholepage.rankers.fusion import SingleModal
-from wholepage.rankers.matching import NumberScale, ResultVectors, VectorScale
-from wholepage.rankers.tower import TowerScorer, check_encoders, load_state
+from wholepage.rankers.matching import ResultVectors
+from wholepage.rankers.tower import TowerScorer, check_encoders, load_scales, load_state, settings_of
 from wholepage.rankers.weights import load_model, save_model
 
 KIND = "whole-page"
@@ -183,6 +183,8 @@ class WholePageRanker:
         featurizer: reads pages.  heads: trained; their scores are averaged.
         made_of: what it was trained with (labels bought, strategy, losses), kept in the model folder.
         name: printed with every ranking.
+    Raises:
+        InputError: no head.
     """
 
     def __init__(
@@ -193,6 +195,8 @@ class WholePageRanker:
         *,
         name: str = "smar",
     ) -> None:
+        if not heads:
+            raise InputError(f"{name}: got no head; allowed: at least one; train one")
         self.featurizer, self.heads, self.made_of, self._name = featurizer, tuple(heads), dict(made_of or {}), name
 
     @property
@@ -221,7 +225,9 @@ class WholePageRanker:
         arrays = scale.arrays() | self.featurizer.vector_scale.arrays()
         for index, head in enumerate(self.heads):
             arrays |= {f"{index}.{key}": value.numpy() for key, value in head.state_dict().items()}
-        towers = _towers(self.featurizer.upstream)
+        upstream = self.featurizer.upstream
+        towers = _towers(upstream)
+        places = _places(towers)
         config = {
             "name": self.name,
             "encoders": self.featurizer.vectors.name,
@@ -230,11 +236,12 @@ class WholePageRanker:
             "numbers": list(scale.names),
             "heads": len(self.heads),
             "sizes": self.heads[0].sizes,
-            "upstream": self.featurizer.upstream.name,
-            "towers": {m.value: f"single-{tower.modality.value}" for m, tower in towers.items()},
+            "upstream": upstream.name,
+            "missing": upstream.missing if isinstance(upstream, SingleModal) else None,
+            "towers": {m.value: places[id(tower)] for m, tower in towers.items()},
             "made_of": self.made_of,
         }
-        children = {f"single-{tower.modality.value}": tower.save for tower in towers.values()}
+        children = {places[id(tower)]: tower.save for tower in towers.values()}
         save_model(folder, KIND, config, arrays, children=children)
 
     @classmethod
@@ -250,26 +257,43 @@ class WholePageRanker:
         """
         folder = Path(folder)
         config, arrays = load_model(folder, KIND)
-        check_encoders(folder, config, vectors)
-        if upstream is None:
-            made = {name: TowerScorer.load(folder / name, vectors) for name in sorted(set(config["towers"].values()))}
-            upstream = SingleModal({Modality(m): made[name] for m, name in config["towers"].items()})
-        if upstream.name != config["upstream"]:
-            raise WeightsError(
-                f"{folder}: got single-modal rankers {upstream.name!r}; allowed: {config['upstream']!r}, which it was "
-                "trained on; pass them as upstream=..."
-            )
-        scale = NumberScale.from_arrays(config["numbers"], arrays)
-        vector_scale = VectorScale.from_arrays(vectors.text_dim, arrays)
-        read_as = {Modality(a): Modality(b) for a, b in config["read_as"].items()}
-        known = [Modality(m) for m in config["known"]]
-        featurizer = Featurizer(upstream, vectors, known, scale, vector_scale, read_as)
-        heads = []
-        for index in range(config["heads"]):
-            head = PageHead(**config["sizes"])
-            load_state(head, arrays, f"{index}.", folder)
-            heads.append(head)
-        return cls(featurizer, heads, config["made_of"], name=config["name"])
+        with settings_of(folder):
+            check_encoders(folder, config, vectors)
+            upstream = _load_towers(folder, config, vectors) if upstream is None else upstream
+            if upstream.name != config["upstream"]:
+                raise WeightsError(
+                    f"{folder}: got single-modal rankers {upstream.name!r}; allowed: {config['upstream']!r}, which it "
+                    "was trained on; pass them as upstream=..."
+                )
+            scales = load_scales(folder, config, arrays, vectors)
+            read_as = {Modality(a): Modality(b) for a, b in config["read_as"].items()}
+            known = [Modality(m) for m in config["known"]]
+            featurizer = Featurizer(upstream, vectors, known, *scales, read_as)
+            heads = []
+            for index in range(config["heads"]):
+                head = PageHead(**config["sizes"])
+                load_state(head, arrays, f"{index}.", folder)
+                heads.append(head)
+            return cls(featurizer, heads, config["made_of"], name=config["name"])
+
+
+def _load_towers(folder: Path, config: Mapping[str, Any], vectors: ResultVectors) -> SingleModal:
+    if not config["towers"]:
+        raise WeightsError(
+            f"{folder}: got no single-modal rankers inside; allowed: {config['upstream']!r}, which it was trained on; "
+            "pass them as upstream=..."
+        )
+    made = {name: TowerScorer.load(folder / name, vectors) for name in sorted(set(config["towers"].values()))}
+    scorers = {Modality(m): made[name] for m, name in config["towers"].items()}
+    return SingleModal(scorers, missing=config["missing"])
+
+
+def _places(towers: Mapping[Modality, TowerScorer]) -> dict[int, str]:
+    """Sub-folder of each tower, by ``id``: the first modality it orders names it, so that a shared one is kept once."""
+    places: dict[int, str] = {}
+    for modality, tower in towers.items():
+        places.setdefault(id(tower), f"single-{modality.value}")
+    return places
 
 
 def _towers(upstream: Scorer) -> dict[Modality, TowerScorer]:

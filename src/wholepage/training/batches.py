@@ -48,7 +48,7 @@ class SupervisedPage:
 def supervise(
     pages: Sequence[Page], judgments: Judgments, teachers: Sequence[Mapping[Modality, Ranking]] | None = None
 ) -> list[SupervisedPage]:
-    """Put pages, bought grades and teacher rankings together.
+    """Put pages, bought grades and teacher rankings together; of the judgments only grades are read.
 
     Args:
         teachers: one mapping a page; None = no teacher.
@@ -104,8 +104,8 @@ def lessons(items: Sequence[PageItems], pages: Sequence[SupervisedPage]) -> list
     """
     if [len(i) for i in items] != [len(p.grades) for p in pages]:
         raise ShapeError(
-            f"lessons: got {[len(i) for i in items][:5]} items for pages of {[len(p.grades) for p in pages][:5]} results; "
-            "allowed: the same lengths; read the same pages in the same order"
+            f"lessons: got {[len(i) for i in items][:5]} items for pages of {[len(p.grades) for p in pages][:5]} "
+            "results; allowed: the same lengths; read the same pages in the same order"
         )
     return [Lesson(i, page.grades, page.teacher_scores()) for i, page in zip(items, pages, strict=True)]
 
@@ -124,6 +124,12 @@ class PageBatch:
 
     def __len__(self) -> int:
         return len(self.grades)
+
+    def to(self, device: torch.device) -> PageBatch:
+        """The same batch on a device."""
+        i = self.items
+        items = ItemBatch(*(part.to(device) for part in (i.query, i.item, i.numbers, i.mask, i.group)))
+        return PageBatch(items, self.grades.to(device), self.teacher.to(device))
 
 
 def collate(batch: Sequence[Lesson]) -> PageBatch:

@@ -6,7 +6,6 @@ different groups of its scores. Source: arXiv 2510.16803 as told in METHODS A2; 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wholepage.pages.errors import InputError
@@ -25,9 +25,10 @@ from wholepage.rankers.matching import ResultVectors, feature_names
 from wholepage.rankers.whole_page import PageHead, WholePageRanker
 from wholepage.training.alignment import aligned_kl, aligned_listwise, aligned_within
 from wholepage.training.batches import Lesson, PageBatch, collate, lessons, supervise
-from wholepage.training.loop import LoopConfig, Progress, run
-from wholepage.training.losses import list_mle
+from wholepage.training.loop import LoopConfig, Progress, content_hash, device_of, run
+from wholepage.training.losses import check_number, list_mle
 from wholepage.training.single_modal import LIKENESS, SingleModalFit
+from wholepage.training.workers import Workers
 
 Alignment = Literal["none", "listwise", "pairwise", "kl"]
 _FORMS: dict[str, Callable[..., Tensor]] = {
@@ -66,10 +67,10 @@ class SmarConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if self.members < 1:
             raise InputError(f"SmarConfig.members: got {self.members}; allowed: 1 or more; 3 is usual")
-        if self.page_weight < 0 or self.align_weight < 0:
-            raise InputError(
-                f"SmarConfig: got page_weight {self.page_weight}, align_weight {self.align_weight}; allowed: 0 or more"
-            )
+        weights = {"page_weight": self.page_weight, "align_weight": self.align_weight}
+        weights |= {f"betas[{modality!s}]": beta for modality, beta in self.betas.items()}
+        for name, weight in weights.items():
+            check_number(f"SmarConfig.{name}", weight, zero_allowed=True)
         if self.page_weight == 0 and (self.align == "none" or self.align_weight == 0):
             raise InputError("SmarConfig: got neither page labels nor alignment; allowed: at least one; set a weight")
 
@@ -93,6 +94,7 @@ def fit_smar(
     *,
     featurizer: Featurizer | None = None,
     folder: Path | None = None,
+    workers: Workers | None = None,
     made_of: Mapping[str, Any] | None = None,
     name: str = "smar",
     progress: Progress | None = None,
@@ -106,6 +108,7 @@ def fit_smar(
         vectors: the frozen encoders.
         featurizer: fitted on these pages already; None = fit it.
         folder: keeps checkpoints, one sub-folder a member; None = nothing is kept.
+        workers: trains members side by side; None = one after another.
         made_of: written into the model folder beside what this function knows itself.
     Raises:
         PageError: a judgment is about a result that is not on its page.
@@ -117,32 +120,50 @@ def fit_smar(
     useful = [lesson for lesson in taught if _teaches(lesson, config)]
     if not useful:
         raise InputError(
-            f"{name}: got no page that teaches among {len(pages)}; allowed: at least one page with two grades that differ, "
-            "or alignment to single-modal rankers; buy more judgments"
+            f"{name}: got no page that teaches among {len(pages)}; allowed: at least one page with two grades that "
+            "differ, or alignment to single-modal rankers; buy more judgments"
         )
-    content = _digest(useful)
-    heads = []
-    for member in range(config.members):
-        seed = config.loop.seed * 1000 + member
-        trained = run(
-            partial(_make_head, useful[0], config),
-            len(useful),
-            partial(_batch_loss, useful, config),
-            msgspec.structs.replace(config.loop, seed=seed),
-            content=content,
-            folder=None if folder is None else folder / f"member-{member}",
-            progress=progress,
-            what=f"{name}, head {member + 1} of {config.members}",
+    content = _content(useful, config)
+    members = [
+        (
+            useful,
+            msgspec.structs.replace(
+                config, loop=msgspec.structs.replace(config.loop, seed=config.loop.seed * 1000 + k)
+            ),
+            content,
+            None if folder is None else folder / f"member-{k}",
+            f"{name}, head {k + 1} of {config.members}",
         )
-        heads.append(trained)
+        for k in range(config.members)
+    ]
+    heads = (workers or Workers()).each(_train_head, members, progress=progress, what=f"{name}, heads")
     facts = {
         "page_labels": int(sum((~np.isnan(page.grades)).sum() for page in supervised)),
         "single_modal_labels": fit.labels,
         "pages": len(pages),
         "config": msgspec.to_builtins(config),
     }
-    return WholePageRanker(
-        featurizer, [h for h in heads if isinstance(h, PageHead)], {**facts, **(made_of or {})}, name=name
+    return WholePageRanker(featurizer, heads, {**facts, **(made_of or {})}, name=name)
+
+
+def _train_head(
+    useful: Sequence[Lesson],
+    config: SmarConfig,
+    content: str,
+    folder: Path | None,
+    what: str,
+    *,
+    progress: Progress | None = None,
+) -> PageHead:
+    return run(
+        partial(_make_head, useful[0], config),
+        len(useful),
+        partial(_batch_loss, useful, config),
+        config.loop,
+        content=content,
+        folder=folder,
+        progress=progress,
+        what=what,
     )
 
 
@@ -180,24 +201,34 @@ def _make_head(example: Lesson, config: SmarConfig) -> PageHead:
 
 
 def _batch_loss(taught: Sequence[Lesson], config: SmarConfig, module: nn.Module, rows: list[int]) -> Tensor:
-    batch = collate([taught[i] for i in rows])
+    batch = collate([taught[i] for i in rows]).to(device_of(module))
     items = batch.items
     return smar_loss(module(items.query, items.item, items.numbers, items.mask), batch, config)
 
 
 def _teaches(lesson: Lesson, config: SmarConfig) -> bool:
-    grades = lesson.grades[~np.isnan(lesson.grades)]
-    if config.page_weight and len(grades) > 1 and grades.min() < grades.max():
+    if config.page_weight and _ordered(lesson.grades):
         return True
     if config.align == "none" or not config.align_weight:
         return False
-    return any((~np.isnan(lesson.teacher[lesson.items.group == code])).sum() > 1 for code in set(lesson.items.group))
+    return any(
+        config.betas.get(modality, 1.0) > 0 and _ordered(lesson.teacher[lesson.items.group == code])
+        for code, modality in enumerate(Modality)
+    )
 
 
-def _digest(taught: Sequence[Lesson]) -> str:
-    digest = hashlib.sha256()
-    for lesson in taught:
-        items = lesson.items
-        for array in (items.query, items.item, items.numbers, items.group, lesson.grades, lesson.teacher):
-            digest.update(array.tobytes())
-    return digest.hexdigest()
+def _ordered(values: NDArray[np.float32]) -> bool:
+    known = values[~np.isnan(values)]
+    return len(known) > 1 and bool(known.min() < known.max())
+
+
+def _content(taught: Sequence[Lesson], config: SmarConfig) -> str:
+    return content_hash(
+        config,
+        (
+            array
+            for lesson in taught
+            for items in (lesson.items,)
+            for array in (items.query, items.item, items.numbers, items.group, lesson.grades, lesson.teacher)
+        ),
+    )

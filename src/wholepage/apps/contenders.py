@@ -1,0 +1,283 @@
+"""Who stands in the table: every ranker of a comparison, trained on the same pages.
+
+Everybody gets the same single-modal rankers and the same reading of the pages. What differs is who may look at how
+many page labels.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from wholepage.annotation.oracles import PerfectAnnotator, ask
+from wholepage.annotation.selection import Selection, parse_strategy, select
+from wholepage.pages.errors import InputError
+from wholepage.pages.judgments import Judgments
+from wholepage.pages.model import Page, Ranking
+from wholepage.pages.protocols import Ranker, Scorer, ranking_of
+from wholepage.rankers.features import Featurizer, PageItems
+from wholepage.rankers.fusion import (
+    IsotonicMerge,
+    MinMaxMerge,
+    RawMerge,
+    ReciprocalRankFusion,
+    RoundRobin,
+    ZScoreMerge,
+)
+from wholepage.rankers.lambdamart import LambdaMart
+from wholepage.rankers.matching import ResultVectors
+from wholepage.rankers.whole_page import WholePageRanker
+from wholepage.training.loop import Progress
+from wholepage.training.single_modal import SingleModalFit, TowerConfig, fit_single_modal
+from wholepage.training.smar import SmarConfig, fit_featurizer, fit_smar
+from wholepage.training.workers import Workers
+
+REFERENCE = "smar_10"
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a comparison does.
+
+    Attributes:
+        strategy: how page labels are chosen: ``spread``, ``random``, ``top`` or ``whole_pages``; the share is added.
+        shares: of page labels bought for SMAR; the first also for SFT, LambdaMART and isotonic.
+        seed: of the choice, of training, and of the intervals.
+        towers, smar: how the rankers are trained.
+        level: of the intervals.
+    """
+
+    strategy: str = "spread"
+    shares: tuple[float, ...] = (0.1, 0.3)
+    seed: int = 0
+    towers: TowerConfig = TowerConfig()
+    smar: SmarConfig = SmarConfig()
+    level: float = 0.95
+
+    def __post_init__(self) -> None:
+        if not self.shares:
+            raise InputError("Settings.shares: got none; allowed: one or more in (0, 1]; 0.1 and 0.3 are usual")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """All rankers of a comparison, trained on one set of pages.
+
+    Attributes:
+        rankers: by the name in the table.  labels: page labels each was trained on.
+        single_modal_labels: what the single-modal rankers were trained on.
+        selections: what was bought, by share.
+        seconds: of each part of the training.
+    """
+
+    rankers: dict[str, Ranker]
+    labels: dict[str, int]
+    full_labels: int
+    single_modal_labels: int
+    selections: dict[float, Selection] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def model(self) -> WholePageRanker:
+        """The reference ranker, SMAR with the first share."""
+        found = self.rankers[REFERENCE]
+        if not isinstance(found, WholePageRanker):
+            raise InputError(f"comparison: got {found!r} as {REFERENCE}; allowed: a WholePageRanker; train one")
+        return found
+
+    def rank(self, pages: Sequence[Page]) -> dict[str, list[Ranking]]:
+        """Every ranker's order of the pages."""
+        return {
+            name: [Ranking(r.query_id, r.result_ids, r.scores, name) for r in ranker.rank(pages)]
+            for name, ranker in self.rankers.items()
+        }
+
+
+class ReadOnce(Featurizer):
+    """A Featurizer that remembers the pages it read last, for many rankers are asked about the same ones in turn."""
+
+    _last: tuple[list[Page], list[PageItems]] | None = None
+
+    def read(self, pages: Sequence[Page], scores: Sequence[NDArray[np.float32]] | None = None) -> list[PageItems]:
+        """See ``Featurizer.read``; pages count as the same when they are the same objects."""
+        if scores is not None:
+            return super().read(pages, scores)
+        if self._last is None or not _same(self._last[0], pages):
+            self._last = (list(pages), super().read(pages))
+        return self._last[1]
+
+    @classmethod
+    def of(cls, featurizer: Featurizer) -> ReadOnce:
+        """The same reading, remembered."""
+        f = featurizer
+        return cls(f.upstream, f.vectors, f.known, f.scale, f.vector_scale, f.read_as)
+
+
+class ScoredOnce:
+    """A Scorer that remembers the pages it scored last."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self.scorer = scorer
+        self._last: tuple[list[Page], list[NDArray[np.float32]]] | None = None
+
+    @property
+    def name(self) -> str:
+        return self.scorer.name
+
+    def score(self, pages: Sequence[Page]) -> list[NDArray[np.float32]]:
+        """Scores ``[len(page)]`` a page, NaN = no opinion."""
+        if self._last is None or not _same(self._last[0], pages):
+            self._last = (list(pages), self.scorer.score(pages))
+        return self._last[1]
+
+
+def _same(ours: Sequence[Page], theirs: Sequence[Page]) -> bool:
+    return len(ours) == len(theirs) and all(a is b for a, b in zip(ours, theirs, strict=True))
+
+
+class LambdaMartRanker:
+    """LambdaMART on the page head's numeric features, as a Ranker."""
+
+    def __init__(self, featurizer: Featurizer, trees: LambdaMart, name: str) -> None:
+        self.featurizer, self.trees, self._name = featurizer, trees, name
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def rank(self, pages: Sequence[Page]) -> list[Ranking]:
+        """One ranking a page, best first."""
+        scores = self.trees.predict([items.numbers for items in self.featurizer.read(pages)])
+        return [ranking_of(page, given, self.name) for page, given in zip(pages, scores, strict=True)]
+
+
+def train_rankers(
+    pages: Sequence[Page],
+    judgments: Judgments,
+    vectors: ResultVectors,
+    settings: Settings,
+    *,
+    folder: Path | None = None,
+    workers: Workers | None = None,
+    progress: Progress | None = None,
+) -> Trained:
+    """Train single-modal rankers, buy page labels, and train every ranker of the table.
+
+    Single-modal rankers learn from the order of labels within a modality. Page rankers see page grades of the
+    results that were bought and of no others.
+
+    Args:
+        folder: keeps checkpoints, so that a killed run resumes; None = nothing is kept.
+        workers: trains small networks side by side; None = one after another.
+    """
+    pages = list(pages)
+    seconds: dict[str, float] = {}
+    towers = msgspec.structs.replace(
+        settings.towers, loop=msgspec.structs.replace(settings.towers.loop, seed=settings.seed)
+    )
+    start = time.perf_counter()
+    fit = fit_single_modal(pages, judgments, vectors, towers, folder=folder, workers=workers, progress=progress)
+    seconds["single-modal rankers"] = time.perf_counter() - start
+    smar = msgspec.structs.replace(settings.smar, loop=msgspec.structs.replace(settings.smar.loop, seed=settings.seed))
+    start = time.perf_counter()
+    featurizer = ReadOnce.of(fit_featurizer(pages, fit, vectors, smar))
+    seconds["reading pages"] = time.perf_counter() - start
+    work = _Work(pages, judgments, fit, vectors, settings, smar, featurizer, folder, workers, progress, seconds)
+    return work.trained()
+
+
+@dataclass
+class _Work:
+    pages: list[Page]
+    judgments: Judgments
+    fit: SingleModalFit
+    vectors: ResultVectors
+    settings: Settings
+    smar: SmarConfig
+    featurizer: Featurizer
+    folder: Path | None
+    workers: Workers | None
+    progress: Progress | None
+    seconds: dict[str, float]
+    rankers: dict[str, Ranker] = field(default_factory=dict)
+    labels: dict[str, int] = field(default_factory=dict)
+
+    def trained(self) -> Trained:
+        upstream = ScoredOnce(self.fit.upstream)
+        for name, merge in (
+            ("raw", RawMerge),
+            ("zscore", ZScoreMerge),
+            ("minmax", MinMaxMerge),
+            ("rrf", ReciprocalRankFusion),
+            ("round_robin", RoundRobin),
+        ):
+            self._keep(name, merge(upstream), 0)
+        chosen = {share: self._buy(share) for share in self.settings.shares}
+        bought = {share: ask(self.pages, choice, PerfectAnnotator(self.judgments)) for share, choice in chosen.items()}
+        first = self.settings.shares[0]
+        few, everything = bought[first], self.judgments.restrict({p.query_id: p.result_ids for p in self.pages})
+        isotonic = self._timed("isotonic", lambda: IsotonicMerge(upstream).fit(self.pages, few))
+        self._keep(f"isotonic_{_percent(first)}", isotonic, len(few))
+        self._trees("lambdamart", few)
+        self._trees("lambdamart_100", everything)
+        self._head("align_only", Judgments(), page_weight=0.0)
+        self._head(f"sft_{_percent(first)}", few, align="none")
+        for share, given in bought.items():
+            self._head(f"smar_{_percent(share)}", given, chosen=chosen[share])
+        self._head("sft_100", everything, align="none")
+        return Trained(
+            self.rankers, self.labels, len(everything), self.fit.labels, selections=chosen, seconds=self.seconds
+        )
+
+    def _buy(self, share: float) -> Selection:
+        strategy = parse_strategy(f"{self.settings.strategy}(p={share})")
+        return select(self.pages, self.fit.teachers, strategy, seed=self.settings.seed)
+
+    def _keep(self, name: str, ranker: Ranker, labels: int) -> None:
+        self.rankers[name], self.labels[name] = ranker, labels
+
+    def _timed(self, name: str, make: Callable[[], Any]) -> Any:
+        start = time.perf_counter()
+        made = make()
+        self.seconds[name] = time.perf_counter() - start
+        return made
+
+    def _trees(self, name: str, given: Judgments) -> None:
+        features = [items.numbers for items in self.featurizer.read(self.pages, self.fit.out_of_fold)]
+        grades = [_grades(page, given) for page in self.pages]
+        trees = self._timed(name, lambda: LambdaMart(num_threads=2).fit(features, grades, seed=self.settings.seed))
+        self._keep(name, LambdaMartRanker(self.featurizer, trees, name), len(given))
+
+    def _head(self, name: str, given: Judgments, *, chosen: Selection | None = None, **changes: Any) -> None:
+        ranker = self._timed(
+            name,
+            lambda: fit_smar(
+                self.pages,
+                given,
+                self.fit,
+                self.vectors,
+                msgspec.structs.replace(self.smar, **changes),
+                featurizer=self.featurizer,
+                folder=None if self.folder is None else self.folder / name,
+                workers=self.workers,
+                made_of={"strategy": chosen.strategy if chosen else None, "seed": self.settings.seed},
+                name=name,
+                progress=self.progress,
+            ),
+        )
+        self._keep(name, ranker, len(given))
+
+
+def _grades(page: Page, judgments: Judgments) -> NDArray[np.float32]:
+    given = judgments.by_result(page.query_id)
+    return np.array([given.get(result_id, np.nan) for result_id in page.result_ids], np.float32)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:g}".replace(".", "_")
