@@ -47,7 +47,7 @@ def table(name: str, rows: list[dict[str, object]], command: str, wall_s: float)
     lines = [
         f"# {name}",
         "",
-        f"`{command}` · commit {commit()} · {machine()} · {wall_s:.0f} s (encoders cached where they were cached before)",
+        f"`{command}` · commit {commit()} · {machine()} · {wall_s:.0f} s (texts and pictures already encoded)",
         "",
         "| ranker | nDCG@10 | 95 % (BCa) | cross-modal pairs right | page labels | p (Holm) against smar_10 |",
         "|---|---|---|---|---|---|",
