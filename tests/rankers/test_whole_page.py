@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +190,33 @@ def test_heads_are_averaged_and_dropout_is_off() -> None:
     for i in range(2):
         np.testing.assert_allclose(mean[i], np.mean([one[i] for one in each], axis=0), atol=CLOSE)
         np.testing.assert_array_equal(mean[i], head_scores(heads, pages)[i])
+
+
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def test_threads_do_not_change_a_bit(threads: Callable[[int], None]) -> None:
+    heads, pages, found = [head_of(0), head_of(1)], items_of(*LENGTHS), []
+    for count in (1, 2, 3):
+        threads(count)
+        found.append(head_scores(heads, pages, batch_size=8))
+        assert torch.get_num_threads() == count
+    for one, *others in zip(*found, strict=True):
+        for other in others:
+            np.testing.assert_array_equal(one, other)
+
+
+def test_an_error_in_a_thread_comes_out_and_leaves_the_threads_as_they_were(threads: Callable[[int], None]) -> None:
+    pages = items_of(*LENGTHS)
+    pages[9] = PageItems(pages[9].query, pages[9].item[:-1], pages[9].numbers, pages[9].group)
+    threads(2)
+    with pytest.raises(ValueError, match="broadcast"):
+        head_scores([head_of()], pages, batch_size=8)
+    assert torch.get_num_threads() == 2
 
 
 def test_no_pages_have_no_scores() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+import msgspec
 from PIL import Image
 
 from wholepage.apps.comparison import MEASURE, Outcome, Row
@@ -141,19 +142,31 @@ def _pages(outcome: Outcome) -> list[Section]:
     chosen = [*order[: SHOWN_PAGES - 1], order[-1]] if len(order) >= SHOWN_PAGES else order
     pages = {page.query_id: page for page in outcome.pages}
     rankings = {
-        query_id: [r for given in (before, after) for r in given if r.query_id == query_id] for query_id in chosen
+        query_id: [
+            _named(r, name) for name in ("zscore", REFERENCE) for r in outcome.rankings[name] if r.query_id == query_id
+        ]
+        for query_id in chosen
     }
-    views: list[Section] = [
-        Heading("Pages to look at"),
-        Prose(
-            f"The {len(chosen) - 1} pages that SMAR improved most over z-score, and the one that it harmed most. "
-            "Grades are what people, or the collection's rule, said."
-        ),
-    ]
+    views: list[Section] = [Heading("Pages to look at"), Prose(_which_pages(len(chosen), len(order)))]
     for query_id in chosen:
         notes = [f"{MEASURE} {old[query_id]:.2f}", f"{MEASURE} {new[query_id]:.2f}"]
         views.append(_view(pages[query_id], rankings[query_id], outcome, notes))
     return views
+
+
+def _which_pages(shown: int, measured: int) -> str:
+    first, second = ranker_label("zscore"), ranker_label(REFERENCE)
+    chosen = (
+        "All pages measured"
+        if shown == measured
+        else f"The {shown - 1} pages on which {second} gained most over {first}, and the one on which it gained least "
+        "or lost most"
+    )
+    return f"{chosen}. Grades are what people, or the collection's rule, said."
+
+
+def _named(ranking: Ranking, name: str) -> Ranking:
+    return msgspec.structs.replace(ranking, by=ranker_label(name))
 
 
 def _view(page: Page, rankings: Sequence[Ranking], outcome: Outcome, notes: Sequence[str]) -> PageView:

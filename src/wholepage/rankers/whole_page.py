@@ -6,7 +6,8 @@ head, and is saved and loaded as one model folder, single-modal rankers included
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -154,7 +155,8 @@ def head_scores(
 ) -> list[NDArray[np.float32]]:
     """Mean score of several heads, an array ``[len(page)]`` a page.
 
-    Pages of like length share a batch; a page's scores depend on its neighbours by no more than 1e-5.
+    Pages of like length share a batch; a page's scores depend on its neighbours by no more than 1e-5, and not at all
+    on the number of threads. Batches go to as many threads as torch is set to use, each batch to one of them.
 
     Raises:
         ShapeError: ``batch_size`` is not positive.
@@ -162,18 +164,41 @@ def head_scores(
     if batch_size < 1:
         raise ShapeError(f"head_scores: got batch_size {batch_size}; allowed: 1 or more; {PAGES_PER_PASS} is usual")
     order = sorted(range(len(pages)), key=lambda i: len(pages[i]))
-    scores: list[NDArray[np.float32]] = [np.zeros(0, np.float32)] * len(pages)
+    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     for head in heads:
         head.eval()
-    with torch.inference_mode():
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            batch = pad_items([pages[i] for i in rows])
-            inputs = (batch.query, batch.item, batch.numbers, batch.mask)
-            mean = torch.stack([head(*inputs) for head in heads]).mean(dim=0).numpy()
-            for row, i in enumerate(rows):
-                scores[i] = mean[row, : len(pages[i])].astype(np.float32)
+
+    def score(rows: list[int]) -> NDArray[np.float32]:
+        batch = pad_items([pages[i] for i in rows])
+        inputs = (batch.query, batch.item, batch.numbers, batch.mask)
+        with torch.inference_mode():
+            return np.asarray(torch.stack([head(*inputs) for head in heads]).mean(dim=0).numpy(), np.float32)
+
+    scores: list[NDArray[np.float32]] = [np.zeros(0, np.float32)] * len(pages)
+    for rows, found in zip(batches, _in_threads(score, batches), strict=True):
+        for row, i in enumerate(rows):
+            scores[i] = found[row, : len(pages[i])].copy()
     return scores
+
+
+def _in_threads(
+    act: Callable[[list[int]], NDArray[np.float32]], batches: Sequence[list[int]]
+) -> list[NDArray[np.float32]]:
+    """``act`` on every batch, one thread a batch.
+
+    A batch is too small to be shared: threads that wait for each other after every product are hardly faster than one,
+    and ten times slower where other programs use the cores.
+    """
+    threads = torch.get_num_threads()
+    workers = min(threads, len(batches))
+    torch.set_num_threads(1)
+    try:
+        if workers < 2:
+            return [act(rows) for rows in batches]
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return list(pool.map(act, batches))
+    finally:
+        torch.set_num_threads(threads)
 
 
 class WholePageRanker:
