@@ -34,9 +34,8 @@ ONCE = LoopConfig(epochs=1)
 SETTINGS = Settings(
     towers=TowerConfig(folds=2, loop=ONCE, teacher_loop=ONCE), smar=SmarConfig(members=1, keep=8, loop=ONCE)
 )
-ROWS = (
-    "raw zscore minmax rrf round_robin isotonic_10 lambdamart lambdamart_100 align_only sft_10 smar_10 smar_30 sft_100"
-).split()
+ROWS = ["raw", "zscore", "minmax", "rrf", "round_robin", "isotonic_10", "lambdamart", "lambdamart_100"]
+ROWS += ["align_only", "sft_10", "smar_10", "smar_30", "sft_100"]
 
 
 class HashedWords:
@@ -81,9 +80,7 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def world() -> World:
     made = Synthetic(queries=24, results_per_modality=(3, 4), modalities=(TEXT, ANSWER))
-    return World(
-        list(made.pages("train")), made.judgments("train"), list(made.pages("dev")), made.judgments("dev")
-    )
+    return World(list(made.pages("train")), made.judgments("train"), list(made.pages("dev")), made.judgments("dev"))
 
 
 @dataclass(frozen=True)
@@ -146,7 +143,7 @@ def test_labels_are_what_each_row_was_trained_on(watched: Watched) -> None:
 def test_page_grades_that_were_not_bought_change_nothing(
     world: World, watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The single-modal rankers learn from orders within a modality, so they are held fixed; all else is trained anew."""
+    """The single-modal rankers learn from orders within a modality, so they stay fixed; the rest is trained anew."""
     fit = fit_single_modal(world.train, world.train_said, vectors(), SETTINGS.towers)
     bought = {page.query_id: set[str]() for page in world.train}
     for selection in watched.outcome.trained.selections.values():
@@ -205,10 +202,9 @@ def test_rows_as_json(watched: Watched) -> None:
     assert (empty["cross_pair_accuracy"], empty["exposure_gap@10"]) == (None, None)  # JSON has no NaN
 
 
-@pytest.mark.parametrize("shares", [(), (0.3,)])
-def test_settings_without_the_reference_share(world: World, shares: tuple[float, ...]) -> None:
-    with pytest.raises(InputError):
-        train_rankers(world.train, world.train_said, vectors(), Settings(shares=shares))
+def test_settings_without_a_share() -> None:
+    with pytest.raises(InputError, match=r"Settings\.shares: got none"):
+        Settings(shares=())
 
 
 def test_a_model_that_was_not_trained_is_an_error(watched: Watched) -> None:
@@ -339,7 +335,6 @@ def test_a_perfect_order_measures_one(world: World) -> None:
     rankings = {REFERENCE: made_up(world.test, best_first=world.test_said), "raw": made_up(world.test)}
     best, other = measure(rankings, world.test, world.test_said, {REFERENCE: 5, "raw": 0}, SETTINGS)
     assert (best.ranker, best.ndcg, best.cross_pair_accuracy, best.labels) == (REFERENCE, 1.0, 1.0, 5)
-    assert best.exposure_gap == pytest.approx(0.0)
     assert other.ndcg < 1.0
     assert other.difference is not None
     assert abs(other.difference) == pytest.approx(1.0 - other.ndcg)
@@ -397,8 +392,6 @@ def test_cross_validation_measures_every_test_page_once(world: World) -> None:
     for row in outcome.rows:
         assert abs(row.labels - (one[row.ranker] + other[row.ranker]) / 2) <= 0.5, row.ranker
     assert "smar_30" not in outcome.rankings
-    by_hand = measure(
-        outcome.rankings, pages, said, {row.ranker: row.labels for row in outcome.rows}, settings
-    )
+    by_hand = measure(outcome.rankings, pages, said, {row.ranker: row.labels for row in outcome.rows}, settings)
     assert by_hand == outcome.rows
     assert MEASURE == "nDCG@10"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 import torch
 
 from wholepage.pages.errors import ImageError, InputError, RecordError
+from wholepage.pages.model import Modality
 from wholepage.rankers.tower import TowerScorer
 from wholepage.training.loop import LoopConfig
 from wholepage.training.single_modal import SingleModalFit, TowerConfig, fit_single_modal
@@ -25,7 +25,7 @@ TOWERS = TowerConfig(folds=2, rank=4, hidden=4, loop=LOOP, teacher_loop=LOOP)
 HEADS = SmarConfig(members=3, width=8, layers=1, heads=2, keep=8, loop=LOOP)
 
 # A process that is started anew imports what it calls, so these functions need a module of their own.
-ERRANDS = '''
+ERRANDS = """
 import os, time, torch
 from wholepage.pages.errors import ImageError, InputError, RecordError
 
@@ -41,7 +41,7 @@ def fail(kind, *, progress=None):
     if kind == "record":
         raise RecordError("pages.jsonl", 7, "grade", "-1", "0 and up", "mend the line")
     raise ImageError("zip:a.zip!/b.png", "missing", "no such member", at="results[2]")
-'''
+"""
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +68,8 @@ def bits(module: torch.nn.Module) -> dict[str, bytes]:
 
 
 def tower_bits(fit: SingleModalFit) -> list[dict[str, bytes]]:
-    scorers = [scorer for scorer in fit.upstream.scorers.values() if isinstance(scorer, TowerScorer)]
-    assert len(scorers) == 2
-    return [bits(tower) for scorer in scorers for tower in scorer.towers]
+    scorers = [fit.upstream.scorers[modality] for modality in (Modality.TEXT, Modality.IMAGE)]
+    return [bits(tower) for scorer in scorers if isinstance(scorer, TowerScorer) for tower in scorer.towers]
 
 
 def test_towers_and_heads_have_the_same_bits_from_one_process_and_from_two(
@@ -84,7 +83,7 @@ def test_towers_and_heads_have_the_same_bits_from_one_process_and_from_two(
         fit_single_modal(made.pages, said, vectors, TOWERS, workers=workers) for workers in (Workers(1), two)
     )
     assert tower_bits(alone) == tower_bits(pooled)
-    assert len({tuple(sorted(t.items())) for t in tower_bits(alone)}) == 4  # so that a wrong order would show
+    assert len({tuple(sorted(tower.items())) for tower in tower_bits(alone)}) == 4  # so that a wrong order would show
     assert alone.teachers == pooled.teachers
     assert [a.tobytes() for a in alone.out_of_fold] == [a.tobytes() for a in pooled.out_of_fold]
     one, many = (fit_smar(made.pages, bought, alone, vectors, HEADS, workers=workers) for workers in (Workers(1), two))
@@ -134,9 +133,7 @@ def test_an_error_arrives_as_what_it_was(errands: Any, two: Workers, kind: str) 
     assert [number for number, *_ in two.each(errands.where, [(5, 0.0), (6, 0.0)])] == [5, 6]  # the pool goes on
 
 
-def test_training_that_cannot_be_done_says_so_from_two_processes(
-    planted: SimpleNamespace, two: Workers, tmp_path: Path
-) -> None:
+def test_training_that_cannot_be_done_says_so_from_two_processes(planted: SimpleNamespace, two: Workers) -> None:
     """A loss that runs away is a typed error of the training loop, also when the loop runs elsewhere."""
     made = planted.world(8)
     wild = msgspec.structs.replace(TOWERS, loop=LoopConfig(epochs=3, batch_size=2, learning_rate=1e30))

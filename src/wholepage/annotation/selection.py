@@ -65,8 +65,23 @@ class WholePages(_Share, frozen=True):
     """Few pages, each judged whole; looks at no ranking."""
 
 
-Strategy: TypeAlias = Top | Random | Spread | WholePages
-_STRATEGIES: dict[str, type[Strategy]] = {"top": Top, "random": Random, "spread": Spread, "whole_pages": WholePages}
+class Concentrated(_Share, frozen=True):
+    """A third of each list, spread over its heights, on as few pages as the share pays for.
+
+    Between ``Spread``, which compares few results on every page, and ``WholePages``, which sees few queries: pairs of
+    labels on one page grow with the square of the labels, and it is pairs that tell how modalities compare.
+    """
+
+
+Strategy: TypeAlias = Top | Random | Spread | Concentrated | WholePages
+_STRATEGIES: dict[str, type[Strategy]] = {
+    "top": Top,
+    "random": Random,
+    "spread": Spread,
+    "concentrated": Concentrated,
+    "whole_pages": WholePages,
+}
+_PAGE_SHARE = Fraction(1, 3)  # of a page's lists that ``Concentrated`` buys
 
 
 def parse_strategy(text: str) -> Strategy:
@@ -160,7 +175,7 @@ def select(
     rest goes to modalities by largest remainder and inside a modality to lists by a hash of the query, with chances in
     proportion to what each list lost by rounding down. The hash is the query's: a page favoured in one modality is
     favoured in the others too, so that its labels can be compared. Whole pages are taken in the order of the hash,
-    leaving out those that no longer fit.
+    leaving out those that no longer fit; so are the pages of ``Concentrated``.
     ``at-least-one`` buys max(1, p * length rounded half up) of every list (or pages), as the paper does; short lists
     make that cost more than p.
 
@@ -188,7 +203,7 @@ def select(
     else:
         lists = _lists(pages, rankings_by_modality)
         sizes = {key: len(ids) for key, ids in lists.items()}
-        taken = _at_least_one(sizes, strategy) if counts == "at-least-one" else _within_budget(sizes, strategy, seed)
+        taken = _counts(sizes, strategy, seed, counts)
         chosen = {key: set(_take(strategy, ids, taken[key], key, seed)) for key, ids in lists.items()}
         bought = {
             page.query_id: tuple(r.result_id for r in page.results if r.result_id in chosen[page.query_id, r.modality])
@@ -219,7 +234,7 @@ def _check(pages: Sequence[Page], rankings: Sequence[Mapping[Modality, Ranking]]
         for modality, ranking in by_modality.items():
             ranking.check(page.only(modality))
         missing = [m.value for m in page.modalities if m not in by_modality]
-        if missing and isinstance(strategy, (Top, Spread)):
+        if missing and isinstance(strategy, (Top, Spread, Concentrated)):
             raise NoRanker(
                 f"select: pages[{index}] of query {page.query_id!r}: got no ranking of {missing}; allowed: one for "
                 f"each modality present, as {strategy.spec} reads ranks; rank it, or use random(p={strategy.p})"
@@ -245,6 +260,33 @@ def _take(strategy: Strategy, ids: tuple[str, ...], count: int, key: _List, seed
         return [sorted(ids)[i] for i in draw.permutation(len(ids))[:count]]
     edges = [stratum * len(ids) // count for stratum in range(count + 1)] if count else []
     return [ids[draw.integers(low, high)] for low, high in pairwise(edges)]
+
+
+def _counts(sizes: Mapping[_List, int], strategy: Strategy, seed: int, counts: Counts) -> dict[_List, int]:
+    """How many labels of each list are bought."""
+    if isinstance(strategy, Concentrated):
+        return _concentrated(sizes, strategy, seed, counts)
+    return _at_least_one(sizes, strategy) if counts == "at-least-one" else _within_budget(sizes, strategy, seed)
+
+
+def _concentrated(sizes: Mapping[_List, int], strategy: Concentrated, seed: int, counts: Counts) -> dict[_List, int]:
+    """A third (or p, where that is more) of each list of the pages first in the order of the hash.
+
+    Pages are taken while they fit into the budget; ``at-least-one`` takes the page that crosses it too.
+    """
+    share = max(_PAGE_SHARE, strategy.exact)
+    pages: dict[str, list[_List]] = {}
+    for key in sizes:
+        pages.setdefault(key[0], []).append(key)
+    left = math.floor(strategy.exact * sum(sizes.values()))
+    taken = dict.fromkeys(sizes, 0)
+    for query_id in sorted(pages, key=lambda query_id: _hash(seed, query_id)):
+        wanted = {key: min(sizes[key], max(1, _half_up(share * sizes[key]))) for key in pages[query_id]}
+        cost = sum(wanted.values())
+        if cost <= left or (counts == "at-least-one" and left > 0):
+            taken |= wanted
+            left -= cost
+    return taken
 
 
 def _at_least_one(sizes: Mapping[_List, int], strategy: Strategy) -> dict[_List, int]:

@@ -85,8 +85,9 @@ def compare(
         ),
     ] = None,
     strategy: Annotated[
-        str, typer.Option("--strategy", help="Which judgments are bought: spread, random, top, whole_pages.")
-    ] = "spread",
+        str,
+        typer.Option("--strategy", help="Which judgments are bought: concentrated, spread, random, top, whole_pages."),
+    ] = "concentrated",
     text: _Text = "minilm",
     image: _Image = "auto",
     out: Annotated[
@@ -146,8 +147,8 @@ def train_smar(
         float, typer.Option("--share", min=0.0, max=1.0, help="Share of the page judgments to use; 1 = all there are.")
     ] = 0.1,
     strategy: Annotated[
-        str, typer.Option("--strategy", help="Which share: spread, random, top, whole_pages.")
-    ] = "spread",
+        str, typer.Option("--strategy", help="Which share: concentrated, spread, random, top, whole_pages.")
+    ] = "concentrated",
     text: _Text = "minilm",
     image: _Image = "auto",
     seed: _Seed = 0,

@@ -46,14 +46,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a comparison does.
 
     Attributes:
-        strategy: how page labels are chosen: ``spread``, ``random``, ``top`` or ``whole_pages``; the share is added.
+        strategy: how page labels are chosen (``annotation.selection``), by name; the share is added.
         shares: of page labels bought for SMAR; the first also for SFT, LambdaMART and isotonic.
         seed: of the choice, of training, and of the intervals.
         towers, smar: how the rankers are trained.
         level: of the intervals.
     """
 
-    strategy: str = "spread"
+    strategy: str = "concentrated"
     shares: tuple[float, ...] = (0.1, 0.3)
     seed: int = 0
     towers: TowerConfig = TowerConfig()
@@ -222,7 +222,8 @@ class _Work:
         bought = {share: ask(self.pages, choice, PerfectAnnotator(self.judgments)) for share, choice in chosen.items()}
         first = self.settings.shares[0]
         few, everything = bought[first], self.judgments.restrict({p.query_id: p.result_ids for p in self.pages})
-        isotonic = self._timed("isotonic", lambda: IsotonicMerge(upstream).fit(self.pages, few))
+        isotonic = IsotonicMerge(upstream, read_as=self.smar.read_as)
+        self._timed("isotonic", lambda: isotonic.fit(self.pages, few, self.fit.out_of_fold))
         self._keep(f"isotonic_{_percent(first)}", isotonic, len(few))
         self._trees("lambdamart", few)
         self._trees("lambdamart_100", everything)
@@ -251,7 +252,7 @@ class _Work:
     def _trees(self, name: str, given: Judgments) -> None:
         features = [items.numbers for items in self.featurizer.read(self.pages, self.fit.out_of_fold)]
         grades = [_grades(page, given) for page in self.pages]
-        trees = self._timed(name, lambda: LambdaMart(num_threads=2).fit(features, grades, seed=self.settings.seed))
+        trees = self._timed(name, lambda: LambdaMart(num_threads=1).fit(features, grades, seed=self.settings.seed))
         self._keep(name, LambdaMartRanker(self.featurizer, trees, name), len(given))
 
     def _head(self, name: str, given: Judgments, *, chosen: Selection | None = None, **changes: Any) -> None:

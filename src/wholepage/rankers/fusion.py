@@ -191,27 +191,34 @@ class IsotonicMerge(_Merge):
 
     Args:
         single: raw scores.
+        read_as: a modality that is not graded in ``fit`` -> the one whose curve it is read from.
     Raises:
         MissingExtra: scikit-learn is not installed.
     """
 
     spec = "isotonic"
 
-    def __init__(self, single: Scorer) -> None:
+    def __init__(self, single: Scorer, read_as: Mapping[Modality, Modality] | None = None) -> None:
         super().__init__(single)
+        self.read_as = dict(read_as or {})
         self._library: Any = require("sklearn.isotonic", "train")
         self._curves: dict[Modality, Any] = {}
 
-    def fit(self, pages: Sequence[Page], judgments: Judgments) -> IsotonicMerge:
+    def fit(
+        self, pages: Sequence[Page], judgments: Judgments, scores: Sequence[NDArray[np.float32]] | None = None
+    ) -> IsotonicMerge:
         """Learn from every graded result that has a raw score.
 
+        Args:
+            scores: raw scores of these pages to learn from (out of fold, where ``single`` has seen them); None = ask.
         Returns:
             Itself.
         Raises:
             InputError: no result is graded.
         """
         points: dict[Modality, list[tuple[float, float]]] = {modality: [] for modality in Modality}
-        for page, raw in zip(pages, self.single.score(pages), strict=True):
+        given = self.single.score(pages) if scores is None else scores
+        for page, raw in zip(pages, given, strict=True):
             graded = judgments.by_result(page.query_id)
             for result, score in zip(page.results, raw, strict=True):
                 if result.result_id in graded and not np.isnan(score):
@@ -238,12 +245,13 @@ class IsotonicMerge(_Merge):
         return expected
 
     def _comparable(self, page: Page, modality: Modality, scores: NDArray[np.float64]) -> NDArray[np.float64]:
-        if modality not in self._curves:
+        read = modality if modality in self._curves else self.read_as.get(modality, modality)
+        if read not in self._curves:
             raise InputError(
                 f"{self.name}: query {page.query_id!r}: got {modality.value!r} results; allowed: "
                 f"{[m.value for m in self._curves]}, the modalities with grades in fit; call fit with grades for them"
             )
-        return np.asarray(self._curves[modality].predict(scores), dtype=np.float64)
+        return np.asarray(self._curves[read].predict(scores), dtype=np.float64)
 
 
 def _scored_rows(page: Page, raw: NDArray[np.float64]) -> Iterator[tuple[Modality, NDArray[np.intp]]]:
