@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wholepage.annotation.selection import (
+    Concentrated,
     Counts,
     Random,
     Selection,
@@ -25,7 +26,7 @@ from wholepage.annotation.selection import (
 from wholepage.pages import DecodingError, InputError, Modality, NoRanker, Page, Query, Ranking, Result, ShapeError
 from wholepage.pages.model import ImageRef
 
-STRATEGIES = [Top, Random, Spread, WholePages]
+STRATEGIES = [Top, Random, Spread, Concentrated, WholePages]
 RANKED = [Top, Random, Spread]
 
 
@@ -64,6 +65,7 @@ def test_specs_read_as_written() -> None:
         "top(p=0.1)",
         "random(p=0.1)",
         "spread(p=0.1)",
+        "concentrated(p=0.1)",
         "whole_pages(p=0.1)",
     ]
     assert parse_strategy("random(p=.1)") == Random(0.1)
@@ -145,6 +147,33 @@ def test_more_labels_keep_the_fewer() -> None:
     pages = [page("q", 40)]
     few, more = (set(select(pages, [{}], Random(p), seed=3).bought["q"]) for p in (0.1, 0.5))
     assert few < more
+
+
+def test_concentrated_buys_a_third_of_each_list_of_few_pages_and_keeps_the_budget() -> None:
+    pages = [page(f"q{i}", texts=9, pictures=6) for i in range(40)]
+    selection = select(pages, orders(pages), Concentrated(0.1), seed=3)
+    judged = {query: ids for query, ids in selection.bought.items() if ids}
+    assert len(judged) == 12  # 60 labels of 600, five a page
+    assert selection.labels == 60
+    for ids in judged.values():
+        assert Counter(i[0] for i in ids) == {"t": 3, "i": 2}
+        assert sorted(int(i[1:]) // 3 for i in ids) == [0, 0, 1, 1, 2]  # one of each stratum of both lists
+
+
+def test_concentrated_buys_more_of_a_page_where_the_share_is_more_than_a_third() -> None:
+    pages = [page(f"q{i}", texts=10) for i in range(20)]
+    selection = select(pages, orders(pages), Concentrated(0.5), seed=0)
+    assert {len(ids) for ids in selection.bought.values()} == {5}
+    assert select(pages, orders(pages), Concentrated(1.0), seed=0).labels == 200
+
+
+@pytest.mark.parametrize("p", [0.05, 0.1, 0.3])
+def test_concentrated_leaves_out_pages_that_no_longer_fit(p: float) -> None:
+    pages = [page(f"q{i}", texts=2 + 7 * (i % 5), pictures=i % 4) for i in range(50)]
+    full = sum(map(len, pages))
+    inside = select(pages, orders(pages), Concentrated(p), seed=1)
+    across = select(pages, orders(pages), Concentrated(p), seed=1, counts="at-least-one")
+    assert 0.9 * p * full < inside.labels <= math.floor(p * full) <= across.labels
 
 
 def test_whole_pages_are_whole_and_fill_the_budget_with_what_fits() -> None:

@@ -202,9 +202,10 @@ def test_rows_as_json(watched: Watched) -> None:
     assert (empty["cross_pair_accuracy"], empty["exposure_gap@10"]) == (None, None)  # JSON has no NaN
 
 
-def test_settings_without_a_share() -> None:
-    with pytest.raises(InputError, match=r"Settings\.shares: got none"):
-        Settings(shares=())
+@pytest.mark.parametrize("shares", [(), (0.3,), (0.3, 0.1)])
+def test_settings_must_begin_with_the_share_that_all_is_compared_with(shares: tuple[float, ...]) -> None:
+    with pytest.raises(InputError, match=r"Settings\.shares: got .*; allowed: 0\.1 first"):
+        Settings(shares=shares)
 
 
 def test_a_model_that_was_not_trained_is_an_error(watched: Watched) -> None:

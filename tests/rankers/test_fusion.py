@@ -171,6 +171,19 @@ def test_isotonic_is_scikit_learns_per_modality() -> None:
     assert shuffled.rank(pages) == merge.rank(pages)
 
 
+def test_isotonic_learns_from_the_scores_given_and_reads_an_ungraded_modality_as_another() -> None:
+    scores = single({"t1": 0.0, "t2": 1.0, "a1": 2.0, "a2": -1.0})
+    graded = Judgments.from_mapping({"q": {"t1": 3, "t2": 0}})
+    told = np.array([5.0, -5.0, 0.0, 0.0], np.float32)  # t1 above t2, though the scorer says otherwise
+    merge = IsotonicMerge(scores, read_as={Modality.ANSWER: Modality.TEXT})
+    merge.fit([page("t1", "t2", "a1", "a2")], graded, [told])
+    levels = merge.score([page("t1", "t2", "a1", "a2")])[0]
+    curve = IsotonicRegression(out_of_bounds="clip").fit([5.0, -5.0], [3.0, 0.0])
+    np.testing.assert_allclose(levels, curve.predict([0.0, 1.0, 2.0, -1.0]), atol=0.2)
+    with pytest.raises(InputError, match="'answer'"):
+        IsotonicMerge(scores).fit([page("t1", "t2")], graded).rank([page("t1", "a1")])
+
+
 def merge_levels(merge: IsotonicMerge, table: Page) -> NDArray[np.float64]:
     """The expected grades on a page before equals are ordered, one modality at a time."""
     raw = merge.single.score([table])[0].astype(np.float64)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +166,9 @@ def cross_validate(
     workers: Workers | None = None,
     progress: Progress | None = None,
 ) -> Outcome:
-    """Train and rank fold by fold, measure all test pages together; ``labels`` are the mean over folds.
+    """Train and rank fold by fold, measure all test pages together.
+
+    Counts of labels are means over folds; the model kept is the first fold's.
 
     Args:
         folds: pairs of training and test pages.
@@ -182,9 +184,19 @@ def cross_validate(
             rankings.setdefault(name, []).extend(given)
         pages.extend(test)
         trained.append(outcome.trained)
-    labels = {name: round(float(np.mean([t.labels[name] for t in trained]))) for name in rankings}
+    labels = {name: _mean(of.labels[name] for of in trained) for name in rankings}
     rows = measure(rankings, pages, judgments, labels, settings)
-    return Outcome(rows, rankings, pages, judgments, trained[0], settings)
+    first = replace(
+        trained[0],
+        labels=labels,
+        full_labels=_mean(of.full_labels for of in trained),
+        single_modal_labels=_mean(of.single_modal_labels for of in trained),
+    )
+    return Outcome(rows, rankings, pages, judgments, first, settings)
+
+
+def _mean(counts: Iterable[int]) -> int:
+    return round(float(np.mean(list(counts))))
 
 
 def _ids(pages: Sequence[Page]) -> dict[str, tuple[str, ...]]:

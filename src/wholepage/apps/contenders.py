@@ -39,7 +39,7 @@ from wholepage.training.single_modal import SingleModalFit, TowerConfig, fit_sin
 from wholepage.training.smar import SmarConfig, fit_featurizer, fit_smar
 from wholepage.training.workers import Workers
 
-REFERENCE = "smar_10"
+REFERENCE, REFERENCE_SHARE = "smar_10", 0.1
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -61,8 +61,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     level: float = 0.95
 
     def __post_init__(self) -> None:
-        if not self.shares:
-            raise InputError("Settings.shares: got none; allowed: one or more in (0, 1]; 0.1 and 0.3 are usual")
+        if not self.shares or self.shares[0] != REFERENCE_SHARE:
+            raise InputError(
+                f"Settings.shares: got {self.shares}; allowed: {REFERENCE_SHARE} first, which everything is compared "
+                "with, and others in (0, 1] after it; (0.1, 0.3) is usual"
+            )
 
 
 @dataclass(frozen=True)

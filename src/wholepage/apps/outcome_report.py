@@ -19,6 +19,7 @@ from wholepage.evaluation.plots import CostPoint, Interval, cost_plot, interval_
 from wholepage.evaluation.report import Figure, Heading, Prose, Section, Table, write_report
 from wholepage.evaluation.tables import Cell, Column, Marked
 from wholepage.pages.images import open_image
+from wholepage.pages.judgments import Grade
 from wholepage.pages.model import ImageRef, Page, Ranking
 
 SHOWN_PAGES = 3
@@ -103,11 +104,8 @@ def _table(outcome: Outcome) -> list[Section]:
 def _plots(outcome: Outcome) -> list[Section]:
     intervals = [Interval(ranker_label(row.ranker), row.ndcg, row.low, row.high) for row in outcome.rows]
     by_name = {row.ranker: row for row in outcome.rows}
-    points = [
-        CostPoint(series, row.labels, row.ndcg, row.low, row.high)
-        for series, row in ((_series(name), row) for name, row in by_name.items())
-        if series and row.labels
-    ]
+    costs = {(_series(name), row.labels): row for name, row in by_name.items() if row.labels}  # one point a cost
+    points = [CostPoint(s, labels, row.ndcg, row.low, row.high) for (s, labels), row in costs.items() if s]
     free = {ranker_label(name): by_name[name].ndcg for name in ("zscore", "align_only") if name in by_name}
     return [
         Figure(
@@ -177,6 +175,7 @@ def _view(page: Page, rankings: Sequence[Ranking], outcome: Outcome, notes: Sequ
         grades=outcome.judgments.by_result(page.query_id),
         notes=notes,
         thumbnail=partial(thumbnail, px=_THUMBNAIL_PX),
+        top_grade=max((said.grade for said in outcome.judgments if isinstance(said, Grade)), default=1.0) or 1.0,
     )
 
 
