@@ -157,7 +157,8 @@ def test_concentrated_buys_a_third_of_each_list_of_few_pages_and_keeps_the_budge
     assert selection.labels == 60
     for ids in judged.values():
         assert Counter(i[0] for i in ids) == {"t": 3, "i": 2}
-        assert sorted(int(i[1:]) // 3 for i in ids) == [0, 0, 1, 1, 2]  # one of each stratum of both lists
+        assert {"t0", "i0"} <= set(ids)  # the head of both lists
+        assert sorted((int(i[1:]) - 1) // 4 for i in ids if i[0] == "t" and i != "t0") == [0, 1]  # then the strata
 
 
 def test_concentrated_buys_more_of_a_page_where_the_share_is_more_than_a_third() -> None:

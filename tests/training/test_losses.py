@@ -23,6 +23,7 @@ from wholepage.training.alignment import (
     aligned_within,
     cross_modal_hinge,
     iso_tie,
+    tied_tail,
 )
 from wholepage.training.losses import (
     list_mle,
@@ -596,3 +597,37 @@ def test_reference_softplus_is_the_same_ranknet_as_torch() -> None:
     target = torch.ones(1, dtype=torch.float64)
     expected = functional.binary_cross_entropy_with_logits(scores[:, 0] - scores[:, 1], target)
     assert ranknet(scores, targets, mask).item() == pytest.approx(expected.item(), rel=1e-12)
+
+
+# --- the tail of a teacher --------------------------------------------------------------------------------------------
+
+
+def test_tied_tail_is_the_loop_that_it_says() -> None:
+    generator = torch.Generator().manual_seed(5)
+    teacher = torch.randn(6, 9, generator=generator) * 4
+    teacher[torch.rand(6, 9, generator=generator) < 0.2] = torch.nan
+    group = torch.randint(-1, 3, (6, 9), generator=generator)
+    got = tied_tail(teacher, group, depth=2.5)
+    for row in range(6):
+        for i in range(9):
+            mates = [
+                float(teacher[row, j])
+                for j in range(9)
+                if group[row, j] == group[row, i] and not torch.isnan(teacher[row, j])
+            ]
+            if torch.isnan(teacher[row, i]):
+                assert torch.isnan(got[row, i])
+            elif group[row, i] >= 0:
+                assert float(got[row, i]) == pytest.approx(max(float(teacher[row, i]), max(mates) - 2.5))
+
+
+def test_a_tied_tail_is_not_ordered_but_stays_below() -> None:
+    teacher = torch.tensor([[9.0, 8.0, 1.0, 0.0]])
+    group = torch.zeros(1, 4, dtype=torch.long)
+    tied = tied_tail(teacher, group, depth=4.0)
+    one, other = torch.tensor([[5.0, 4.0, 1.0, 0.0]]), torch.tensor([[5.0, 4.0, 0.0, 1.0]])
+    assert aligned_listwise(one, tied, group) == pytest.approx(float(aligned_listwise(other, tied, group)))
+    assert aligned_listwise(one, tied, group) < aligned_listwise(one[:, [2, 1, 0, 3]], tied, group)
+    assert torch.equal(tied_tail(teacher, group, depth=100.0), teacher)
+    with pytest.raises(InputError):
+        tied_tail(teacher, group, depth=0.0)

@@ -66,7 +66,9 @@ class WholePages(_Share, frozen=True):
 
 
 class Concentrated(_Share, frozen=True):
-    """A third of each list, spread over its heights, on as few pages as the share pays for.
+    """A third of each list, its head and one of each stratum below, on as few pages as the share pays for.
+
+    The head is always asked about, for where few results are relevant it is the only one likely to be.
 
     Between ``Spread``, which compares few results on every page, and ``WholePages``, which sees few queries: pairs of
     labels on one page grow with the square of the labels, and it is pairs that tell how modalities compare.
@@ -258,6 +260,12 @@ def _take(strategy: Strategy, ids: tuple[str, ...], count: int, key: _List, seed
     if isinstance(strategy, Random):
         # Sorted, and the head of one permutation: the order received changes nothing, and more labels keep the fewer.
         return [sorted(ids)[i] for i in draw.permutation(len(ids))[:count]]
+    if isinstance(strategy, Concentrated) and count:
+        return [ids[0], *_one_of_each_stratum(ids[1:], count - 1, draw)]
+    return _one_of_each_stratum(ids, count, draw)
+
+
+def _one_of_each_stratum(ids: tuple[str, ...], count: int, draw: np.random.Generator) -> list[str]:
     edges = [stratum * len(ids) // count for stratum in range(count + 1)] if count else []
     return [ids[draw.integers(low, high)] for low, high in pairwise(edges)]
 

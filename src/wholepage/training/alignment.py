@@ -115,6 +115,32 @@ def aligned_kl(
     return _by_modality(loss, scores, teacher, group, weights)
 
 
+def tied_tail(teacher: Tensor, group: Tensor, *, depth: float) -> Tensor:
+    """A teacher's scores with everything far below the best of its modality made equal.
+
+    A ranker trained to find the relevant results says little by the order of the others; tied, they only stay below.
+    The scores count as log-odds: what falls ``depth`` or more below the best has at most e^-depth of its odds.
+
+    Shapes:
+        teacher: [B, L] float; NaN = no opinion
+        group: [B, L] int modality code; -1 = padding
+    Returns:
+        [B, L] teacher scores, NaN kept.
+    Raises:
+        ShapeError: the shapes differ.
+        InputError: group is not of whole numbers, or depth is not above 0.
+    Source: ours; the listwise form of arXiv 2510.16803 orders every result.
+    """
+    _check_groups(teacher, group)
+    check_number("depth", depth)
+    tied = teacher
+    for code in group.unique().tolist():
+        mine = (group == code) & ~torch.isnan(teacher)
+        best = teacher.masked_fill(~mine, -torch.inf).max(dim=1, keepdim=True).values
+        tied = torch.where(mine, torch.maximum(teacher, best - depth), tied)
+    return tied
+
+
 def cross_modal_hinge(scores: Tensor, targets: Tensor, group: Tensor, mask: Tensor, *, margin: float = 1.0) -> Tensor:
     """Where people put an item of one modality above one of another, it should lead by a margin.
 

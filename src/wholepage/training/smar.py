@@ -23,7 +23,7 @@ from wholepage.pages.model import Modality, Page
 from wholepage.rankers.features import Featurizer
 from wholepage.rankers.matching import ResultVectors, feature_names
 from wholepage.rankers.whole_page import PageHead, WholePageRanker
-from wholepage.training.alignment import aligned_kl, aligned_listwise, aligned_within
+from wholepage.training.alignment import aligned_kl, aligned_listwise, aligned_within, tied_tail
 from wholepage.training.batches import Lesson, PageBatch, collate, lessons, supervise
 from wholepage.training.loop import LoopConfig, Progress, content_hash, device_of, run
 from wholepage.training.losses import check_number, list_mle
@@ -44,6 +44,7 @@ class SmarConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         align: form of the single-modal supervision; ``none`` = page labels alone (SFT).
         align_weight: of all alignment terms; betas: of single modalities, 1.0 where not named.
+        teacher_depth: log-odds below the best of a modality from which a teacher's order counts no more.
         page_weight: of the page labels; 0 = alignment alone.
         members: heads trained from different seeds, whose scores are averaged.
         width, layers, heads, dropout: of the page head.  keep: principal directions of the frozen vectors.
@@ -54,6 +55,7 @@ class SmarConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     align: Alignment = "listwise"
     align_weight: float = 1.0
     betas: dict[Modality, float] = {}
+    teacher_depth: float = 2.0
     page_weight: float = 1.0
     members: int = 3
     width: int = 64
@@ -71,6 +73,7 @@ class SmarConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         weights |= {f"betas[{modality!s}]": beta for modality, beta in self.betas.items()}
         for name, weight in weights.items():
             check_number(f"SmarConfig.{name}", weight, zero_allowed=True)
+        check_number("SmarConfig.teacher_depth", self.teacher_depth)
         if self.page_weight == 0 and (self.align == "none" or self.align_weight == 0):
             raise InputError("SmarConfig: got neither page labels nor alignment; allowed: at least one; set a weight")
 
@@ -181,8 +184,9 @@ def smar_loss(scores: Tensor, batch: PageBatch, config: SmarConfig) -> Tensor:
         total = total + config.page_weight * list_mle(scores, batch.grades, batch.items.mask)
     if config.align != "none" and config.align_weight:
         codes = {modality: code for code, modality in enumerate(Modality)}
+        teacher = tied_tail(batch.teacher, batch.items.group, depth=config.teacher_depth)
         weights = {codes[modality]: beta for modality, beta in config.betas.items()}
-        aligned = _FORMS[config.align](scores, batch.teacher, batch.items.group, weights=weights)
+        aligned = _FORMS[config.align](scores, teacher, batch.items.group, weights=weights)
         total = total + config.align_weight * aligned
     return torch.as_tensor(total)
 
