@@ -134,7 +134,7 @@ def tied_tail(teacher: Tensor, group: Tensor, *, depth: float) -> Tensor:
     _check_groups(teacher, group)
     check_number("depth", depth)
     tied = teacher
-    for code in group.unique().tolist():
+    for code in sorted(set(group.flatten().tolist())):
         mine = (group == code) & ~torch.isnan(teacher)
         best = teacher.masked_fill(~mine, -torch.inf).max(dim=1, keepdim=True).values
         tied = torch.where(mine, torch.maximum(teacher, best - depth), tied)
