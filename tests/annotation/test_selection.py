@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wholepage.annotation.selection import (
+    Bottom,
     Concentrated,
     Counts,
     Random,
@@ -26,8 +27,8 @@ from wholepage.annotation.selection import (
 from wholepage.pages import DecodingError, InputError, Modality, NoRanker, Page, Query, Ranking, Result, ShapeError
 from wholepage.pages.model import ImageRef
 
-STRATEGIES = [Top, Random, Spread, Concentrated, WholePages]
-RANKED = [Top, Random, Spread]
+STRATEGIES = [Top, Random, Spread, Concentrated, WholePages, Bottom]
+RANKED = [Top, Random, Spread, Bottom]
 
 
 def page(query_id: str, texts: int, pictures: int = 0) -> Page:
@@ -67,6 +68,7 @@ def test_specs_read_as_written() -> None:
         "spread(p=0.1)",
         "concentrated(p=0.1)",
         "whole_pages(p=0.1)",
+        "bottom(p=0.1)",
     ]
     assert parse_strategy("random(p=.1)") == Random(0.1)
     assert parse_strategy(" top ( p = 1 ) ") == Top(1.0)

@@ -241,12 +241,15 @@ def test_wrong_weights(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"manifest\.json"):
         wholepage.load(folder)
     said(rank(tmp_path, TEXT, args=["--model", str(folder)]), 6, "manifest.json")
-    save_model(tmp_path / "tower", "tower", {}, {})
-    with pytest.raises(WeightsError, match=r"kind 'tower'; allowed: 'whole-page'"):
+    save_model(tmp_path / "trees", "lambdamart", {}, {})
+    with pytest.raises(WeightsError, match=r"kind 'lambdamart'; allowed: 'whole-page'"):
+        wholepage.load(tmp_path / "trees")
+    with pytest.raises(WeightsError, match=r"kind 'lambdamart'"):
+        wholepage.rerank("q", [], model=tmp_path / "trees")
+    said(rank(tmp_path, TEXT, args=["--model", str(tmp_path / "trees")]), 6, "kind 'lambdamart'")
+    save_model(tmp_path / "tower", "tower", {}, {})  # the kind is right, but nothing is in it
+    with pytest.raises(WeightsError, match=r"encoders None"):
         wholepage.load(tmp_path / "tower")
-    with pytest.raises(WeightsError, match=r"kind 'tower'"):
-        wholepage.rerank("q", [], model=tmp_path / "tower")
-    said(rank(tmp_path, TEXT, args=["--model", str(tmp_path / "tower")]), 6, "kind 'tower'")
 
 
 def test_model_that_cannot_rank() -> None:

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import wholepage
-from wholepage.apps import contenders, experiments
+from wholepage.apps import contenders, experiments, learning, recipes
 from wholepage.apps.cli import app
 from wholepage.pages.errors import WeightsError
 from wholepage.pages.records import read_judgments, read_pages, read_rankings, write_judgments, write_pages
@@ -35,8 +35,8 @@ def _small(tmp_path_factory: pytest.TempPathFactory) -> object:
         patch.setenv("WHOLEPAGE_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setattr(contenders, "Settings", partial(contenders.Settings, towers=TOWERS, smar=SMAR))
         patch.setattr(experiments, "QUICK_QUERIES", 16)
-        patch.setattr(experiments, "SmarConfig", lambda **given: SMAR)
-        patch.setattr(experiments, "fit_single_modal", partial(experiments.fit_single_modal, config=TOWERS))
+        patch.setattr(learning, "fit_single_modal", partial(learning.fit_single_modal, config=TOWERS))
+        patch.setattr(recipes, "Recipe", partial(recipes.Recipe, smar=SMAR))
         yield
 
 

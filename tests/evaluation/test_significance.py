@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from wholepage.evaluation.significance import bca_interval, compare_to, holm, permutation_test
+from wholepage.evaluation.significance import bca_interval, compare_to, holm, not_worse, permutation_test
 from wholepage.pages.errors import InputError, ShapeError
 
 
@@ -191,3 +191,68 @@ def test_bad_input_is_refused(call: object, words: str) -> None:
 def test_values_must_be_a_row() -> None:
     with pytest.raises(ShapeError):
         bca_interval([[1.0, 2.0]], seed=0)
+
+
+# ------------------------------------------------------------------ not worse
+
+
+def test_not_worse_is_read_off_the_lower_end() -> None:
+    rng = np.random.default_rng(2)
+    b = rng.random(400)
+    noise = rng.normal(size=400) * 0.02
+    noise -= noise.mean()
+    answers = {shift: not_worse(b + noise + shift, b, resamples=2000, seed=1) for shift in (-0.02, -0.002, 0.01)}
+    assert [(one.not_worse, one.better) for one in answers.values()] == [(False, False), (True, False), (True, True)]
+    for shift, one in answers.items():
+        assert one.difference == pytest.approx(shift, abs=1e-12)
+        assert (one.queries, one.margin, one.level) == (400, 0.005, 0.95)
+        half_width = 1.96 * noise.std(ddof=1) / math.sqrt(400)  # the normal approximation
+        assert (one.low, one.high) == pytest.approx((shift - half_width, shift + half_width), abs=3e-4)
+    assert not not_worse(b + noise - 0.002, b, margin=0.001, resamples=2000, seed=1).not_worse
+
+
+def test_not_worse_is_paired() -> None:
+    rng = np.random.default_rng(4)
+    b = rng.random(100)
+    a = b + rng.normal(size=100) * 0.01
+    assert not_worse(a, b, resamples=1000, seed=0).not_worse
+    assert not not_worse(rng.permutation(a), b, resamples=1000, seed=0).not_worse
+
+
+def test_every_resample_of_few_queries_agrees_with_the_drawn_ones() -> None:
+    a, b = np.array([0.3, 0.9, 0.5, 0.7, 0.6]), np.array([0.2, 0.7, 0.6, 0.4, 0.6])
+    d = a - b
+    # BCa by hand over all 5^5 resamples.
+    means = np.sort([np.mean(draw) for draw in itertools.product(d, repeat=5)])
+    z0 = stats.norm.ppf(((means < d.mean() - 1e-12).mean() + (means <= d.mean() + 1e-12).mean()) / 2)
+    left_out = np.array([np.delete(d, i).mean() for i in range(5)])
+    u = left_out.mean() - left_out
+    skew = (u**3).sum() / (6 * (u**2).sum() ** 1.5)
+    z = stats.norm.ppf([0.025, 0.975])
+    low, high = np.quantile(means, stats.norm.cdf(z0 + (z0 + z) / (1 - skew * (z0 + z))))
+    found = not_worse(a, b, resamples=20_000, seed=0)
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.01)
+    assert found.not_worse == (low > -0.005)
+
+
+def test_at_the_border_few_are_wrongly_called_not_worse() -> None:
+    """At a true difference of exactly -margin, 2.5 of 100 may be; skewed differences, as nDCG's are."""
+    rng = np.random.default_rng(8)
+    wrong = sum(
+        not_worse(rng.exponential(0.05, 80) - 0.05 - 0.005, np.zeros(80), resamples=400, seed=n).not_worse
+        for n in range(400)
+    )
+    assert 1 <= wrong <= 24  # 10 expected
+
+
+def test_what_cannot_be_tested_for_a_margin_is_refused() -> None:
+    with pytest.raises(InputError, match=r"margin: got -0\.1"):
+        not_worse([0.1, 0.2], [0.1, 0.3], margin=-0.1, seed=0)
+    with pytest.raises(InputError, match="margin: got nan"):
+        not_worse([0.1, 0.2], [0.1, 0.3], margin=math.nan, seed=0)
+    with pytest.raises(InputError, match=r"b\[1\]: got nan"):
+        not_worse([0.1, 0.2], [0.1, math.nan], seed=0)
+    with pytest.raises(ShapeError, match="equal lengths"):
+        not_worse([0.1, 0.2], [0.1], seed=0)
+    with pytest.raises(InputError, match="2 or more"):
+        not_worse([0.1], [0.1], seed=0)

@@ -1,14 +1,20 @@
 from __future__ import annotations
 
 import math
+import re
+import threading
 
+import bm25s
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from wholepage.pages.errors import InputError
 from wholepage.pages.model import ImageRef, Modality, Page, Query, Result
 from wholepage.pages.protocols import Scorer
-from wholepage.rankers.bm25 import BM25Scorer
+from wholepage.rankers import bm25
+from wholepage.rankers.bm25 import BM25Scorer, count_words, words_of
 
 
 def page(query: str, *texts: str) -> Page:
@@ -75,3 +81,87 @@ def test_texts_and_queries_without_words(capfd: pytest.CaptureFixture[str]) -> N
 def test_parameters_out_of_range(k1: float, b: float) -> None:
     with pytest.raises(InputError, match="k1"):
         BM25Scorer(k1, b)
+
+
+def test_a_language_without_stop_words_is_refused() -> None:
+    assert BM25Scorer(stopwords="german").score([page("der hund", "der hund", "der")])[0][1] == 0
+    with pytest.raises(InputError, match=r"got stop words of 'klingon'; allowed: a language bm25s knows"):
+        BM25Scorer(stopwords="klingon")
+
+
+# ---------------------------------------------------------------- the library it stands for
+
+WORDS = ["fox", "Fox", "the", "of", "x", "1", "Straße", "don\u2019t", "well-known", "snake_case", "日本", "\u2014"]
+TEXTS = st.lists(st.sampled_from(WORDS), max_size=30).map(" ".join)
+
+
+@given(
+    TEXTS.filter(str.strip), st.lists(TEXTS.filter(str.strip), min_size=1, max_size=12), st.sampled_from([0, 1.2, 2])
+)
+def test_scores_are_to_the_bit_those_of_bm25s(query: str, texts: list[str], k1: float) -> None:
+    split = bm25s.tokenize([query, *texts], stopwords="en", return_ids=False, show_progress=False)
+    asked = [word for word in split[0] if any(word in text for text in split[1:])]
+    expected = np.zeros(len(texts), np.float32)
+    if asked:
+        index = bm25s.BM25(k1=k1, b=0.75, method="lucene")
+        index.index(split[1:], show_progress=False)
+        expected = index.get_scores(asked)
+    np.testing.assert_array_equal(BM25Scorer(k1).score([page(query, *texts)])[0], expected)
+
+
+# ---------------------------------------------------------------- words
+
+
+@given(st.one_of(st.text(max_size=60), st.text("aZ09_é \t\x1c\x85\u2019\u201c\u2014\u2026\u00a0.,İK²", max_size=60)))
+def test_words_are_those_of_the_expression(text: str) -> None:
+    assert words_of(text) == re.findall(r"\w+", text.lower())
+
+
+def test_every_single_character_is_split_as_by_the_expression() -> None:
+    for code in (*range(0x3000), 0x65E5, 0xFB01, 0x1F98A):
+        text = f"a{chr(code)}b"
+        assert words_of(text) == re.findall(r"\w+", text.lower()), hex(code)
+
+
+def test_words_are_counted_with_and_without_stop_words() -> None:
+    told = count_words("The fox, the x and the FOX_1 fox", frozenset({"the", "x", "and"}))
+    assert told.counts == {"the": 3, "fox": 2, "x": 1, "and": 1, "fox_1": 1}
+    assert (told.total, told.content) == (8, 3)
+
+
+def test_counts_are_kept_within_their_bound_the_last_asked_for_longest(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, counted = bm25._Kept(1000), []
+    really = bm25._counted
+
+    def spied(text: str, stopwords: frozenset[str]) -> bm25.TextWords:
+        counted.append(text)
+        return really(text, stopwords)
+
+    monkeypatch.setattr(bm25, "_counted", spied)
+    none, texts = frozenset[str](), ["a" * 300, "b" * 300, "c" * 300]
+    for text in (texts[0], texts[1], texts[0], texts[2]):  # the third pushes out b, asked for before a
+        assert kept.of(text, none).counts == {text: 1}
+    assert kept.room >= 0
+    kept.of(texts[0], none)
+    assert counted == texts
+    kept.of(texts[1], none)
+    assert counted == [*texts, texts[1]]
+    assert kept.of("z" * 5000, none).counts == {"z" * 5000: 1}  # never kept, and nothing else with it
+    assert kept.room == 1000
+
+
+def test_threads_count_alike() -> None:
+    kept, found = bm25._Kept(2000), []
+    texts = [f"word{i} word{i} other" * 20 for i in range(30)]
+
+    def count() -> None:
+        found.append([kept.of(text, frozenset()) for text in texts * 5])
+
+    threads = [threading.Thread(target=count) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [[bm25._counted(text, frozenset()) for text in texts * 5]] * 4
+    held = list(kept._counts)
+    assert kept.room == 2000 - sum(bm25._size(text) for text, _ in held) >= 0

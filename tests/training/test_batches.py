@@ -161,7 +161,7 @@ def test_a_page_is_the_same_alone_and_padded() -> None:
 def test_a_batch_moves_as_a_whole() -> None:
     moved = collate([lesson(2, 3.0)]).to(torch.device("meta"))
     parts = [*vars(moved.items).values(), moved.grades, moved.teacher]
-    assert len(parts) == 7
+    assert len(parts) == 8
     assert {part.device.type for part in parts} == {"meta"}
 
 

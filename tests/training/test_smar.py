@@ -477,8 +477,8 @@ def test_nothing_teaches(planted: SimpleNamespace, made: Any, fit: SingleModalFi
         {"align_weight": math.nan},
         {"betas": {TEXT: -0.5}},
         {"betas": {TEXT: math.inf}},
-        {"page_weight": 0.0, "align": "none"},
-        {"page_weight": 0.0, "align_weight": 0.0},
+        {"page_weight": 0.0, "pair_weight": 0.0, "align": "none"},
+        {"page_weight": 0.0, "pair_weight": 0.0, "align_weight": 0.0},
     ],
 )
 def test_settings_out_of_range_are_refused(wrong: dict[str, Any]) -> None:

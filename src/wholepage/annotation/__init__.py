@@ -4,3 +4,49 @@ Chooses which results to ask about within a budget, asks, and turns answers into
 generators without I/O. May import ``wholepage.pages`` only, never torch; it does not know rankers, evaluation or
 collections.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wholepage.annotation.active import select_active
+    from wholepage.annotation.anchors import bisect_grades, worst_case_questions
+    from wholepage.annotation.buying import Opening, Purchase, buy, opening
+    from wholepage.annotation.oracles import NoisyAnnotator, PerfectAnnotator, ask
+    from wholepage.annotation.selection import Selection, select
+    from wholepage.annotation.strategies import Strategy, parse_strategy
+
+__all__ = [
+    "NoisyAnnotator",
+    "Opening",
+    "PerfectAnnotator",
+    "Purchase",
+    "Selection",
+    "Strategy",
+    "ask",
+    "bisect_grades",
+    "buy",
+    "opening",
+    "parse_strategy",
+    "select",
+    "select_active",
+    "worst_case_questions",
+]
+
+_WHERE = {
+    "active": ("select_active",),
+    "anchors": ("bisect_grades", "worst_case_questions"),
+    "buying": ("Opening", "Purchase", "buy", "opening"),
+    "oracles": ("NoisyAnnotator", "PerfectAnnotator", "ask"),
+    "selection": ("Selection", "select"),
+    "strategies": ("Strategy", "parse_strategy"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _WHERE.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")

@@ -132,14 +132,21 @@ def ask(
             f"{len(pages)} queries given; pass the pages that were selected from"
         )
     questions = [Question(page, result_id) for page in pages for result_id in selection.bought.get(page.query_id, ())]
-    return Judgments([_graded(question, annotator, annotator.name if who is None else who) for question in questions])
+    return Judgments([ask_one(question, annotator, who) for question in questions])
 
 
-def _graded(question: Question, annotator: Annotator, who: str) -> Grade:
+def ask_one(question: Question, annotator: Annotator, who: str | None = None) -> Grade:
+    """Buy one grade.
+
+    Args:
+        who: the name the grade goes by; None = the annotator's.
+    Raises:
+        InputError: the annotator answered the question for a grade with a choice.
+    """
     verdict = annotator.answer(question)
     if verdict.grade is None:
         raise InputError(
             f"annotator {annotator.name!r}: query {question.page.query_id!r}: answered the question for a grade of "
             f"{question.left_id!r} with the choice {verdict.choice!r}; allowed: a grade; mend the annotator"
         )
-    return Grade(question.page.query_id, question.left_id, verdict.grade, who)
+    return Grade(question.page.query_id, question.left_id, verdict.grade, annotator.name if who is None else who)

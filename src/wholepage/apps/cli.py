@@ -13,7 +13,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from wholepage.apps import command_evaluate, command_rank, command_train
+from wholepage.apps import command_evaluate, command_rank, command_select, command_study, command_train
 from wholepage.apps.exits import MEANINGS, reported
 
 _EPILOG = "\n\n".join(
@@ -67,9 +67,11 @@ def _options(
 
 app.command("demo")(command_train.demo)
 app.command("rank")(command_rank.rank)
+app.command("select")(command_select.select)
 app.add_typer(command_train.train, name="train")
 app.command("evaluate")(command_evaluate.evaluate)
 app.command("compare")(command_train.compare)
+app.command("study")(command_study.study)
 
 
 def main() -> None:

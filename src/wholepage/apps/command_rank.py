@@ -18,6 +18,15 @@ class RankingFormat(StrEnum):
     TREC = "trec"
 
 
+class OneModality(StrEnum):
+    """``pages.model.Modality``, here because `wholepage --help` must not wait for its libraries."""
+
+    TEXT = "text"
+    IMAGE = "image"
+    VIDEO = "video"
+    ANSWER = "answer"
+
+
 def rank(
     pages: Annotated[Path, typer.Argument(help="Pages, one JSON object a line (.jsonl, .jsonl.gz).")],
     model: Annotated[
@@ -33,6 +42,10 @@ def rank(
     top_k: Annotated[
         int | None, typer.Option("--top-k", "-k", min=1, metavar="K", help="Keep the first K of each page.")
     ] = None,
+    only: Annotated[
+        OneModality | None,
+        typer.Option("--only", help="Rank the results of one modality and leave the others out."),
+    ] = None,
     root: Annotated[
         Path | None,
         typer.Option("--root", metavar="FOLDER", help="The data folder, for weights (else WHOLEPAGE_DATA)."),
@@ -40,7 +53,8 @@ def rank(
 ) -> None:
     """Put the results of each page in order.
 
-    Every picture is opened first: one that is missing or broken ends the command, nothing is scored unseen.
+    Every picture is opened first: one that is missing or broken ends the command, nothing is scored unseen. A model of
+    one modality (`wholepage train text`) refuses pages with others; --only leaves those out.
 
     Example: wholepage rank pages.jsonl --model runs/demo/model -o rankings.jsonl
     """
@@ -48,9 +62,12 @@ def rank(
     from wholepage.apps.documents import check_pictures
     from wholepage.apps.places import cache_folder, file_there
     from wholepage.apps.resolve import ranker_from
+    from wholepage.pages.model import Modality
     from wholepage.pages.records import read_pages, write_rankings, write_run
 
     listed = list(read_pages(file_there(pages, "pages")))
+    if only is not None:
+        listed = [page.only(Modality(only.value)) for page in listed]
     ranked = []
     with progress() as report:
         for done, page in enumerate(listed, start=1):
@@ -65,6 +82,9 @@ def rank(
     silent = sum(score is None for ranking in ranked for score in ranking.scores or ())
     if silent:
         note(f"no opinion on {silent} of {sum(map(len, ranked))} results (nothing to read): placed last, score null")
+    cut = getattr(ranker, "truncated", 0)
+    if cut:
+        note(f"{cut} results were longer than the ranker reads; it read their beginning")
     kept = ranked if top_k is None else [ranking.top(top_k) for ranking in ranked]
     if format_ is RankingFormat.JSONL:
         deliver(output, "rankings.jsonl", lambda place: write_rankings(place, kept))

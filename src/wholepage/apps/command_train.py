@@ -1,11 +1,13 @@
 """``wholepage demo``, ``compare`` and ``train``: commands that learn.
 
-``demo`` needs nothing: it generates its pages. ``compare`` runs the same experiment on a collection. ``train smar``
-only trains, and keeps the model.
+``demo`` needs nothing: it generates its pages. ``compare`` runs the same experiment on a collection. ``train`` only
+trains, and keeps the model: ``train smar`` a page reranker, ``train text`` and its like the ranker of one modality.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +15,7 @@ import typer
 
 if TYPE_CHECKING:
     from wholepage.apps.comparison import Outcome
+    from wholepage.apps.recipes import Recipe
 
 train = typer.Typer(
     name="train",
@@ -21,17 +24,45 @@ train = typer.Typer(
     rich_markup_mode="rich",
 )
 
+_Pages = Annotated[str, typer.Argument(help="A collection by name, or a file or folder of pages.")]
 _Root = Annotated[Path | None, typer.Option("--root", metavar="FOLDER", help="The data folder (else WHOLEPAGE_DATA).")]
+_Judgments = Annotated[
+    Path | None, typer.Option("--judgments", help="With a file of pages: its judgments (.jsonl) or qrels.")
+]
 _Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout in place of tables.")]
 _Seed = Annotated[int, typer.Option("--seed", min=0, help="Of everything random; the same seed, the same numbers.")]
-_Text = Annotated[str, typer.Option("--text", help="Text encoder: minilm, a folder, or a hub id.")]
-_Image = Annotated[
-    str,
-    typer.Option(
-        "--image",
-        help="Picture encoder: pixels (no weights), mobilenet (weights in the data folder), none; "
-        "auto = what suits the collection.",
-    ),
+_TEXT_HELP = "Text encoder: minilm, a folder, or a hub id."
+_IMAGE_HELP = (
+    "Picture encoder: pixels (no weights), mobilenet (weights in the data folder), none; "
+    "auto = what suits the collection."
+)
+_Text = Annotated[str, typer.Option("--text", help=_TEXT_HELP)]
+_Image = Annotated[str, typer.Option("--image", help=_IMAGE_HELP)]
+
+
+def _out_or_recipe(context: typer.Context, out: Path | None) -> Path | None:
+    """A model needs a place: ``--out``, or a recipe that names one."""
+    if out is None and not str(context.params.get("pages", "")).endswith(".toml"):
+        raise typer.BadParameter("say where the model goes (only a recipe can say it in your place)")
+    return out
+
+
+# What ``train`` takes: None = as the recipe says, or the default.
+_PagesOrRecipe = Annotated[
+    str, typer.Argument(help="A collection by name, a file or folder of pages, or a recipe (.toml).")
+]
+_Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", metavar="FOLDER", help="The model folder to write.", callback=_out_or_recipe),
+]
+_Split = Annotated[
+    str | None, typer.Option("--split", help="Of the collection; default train, or all for a single file.")
+]
+_TextOr = Annotated[str | None, typer.Option("--text", help=_TEXT_HELP, show_default="minilm")]
+_ImageOr = Annotated[str | None, typer.Option("--image", help=_IMAGE_HELP, show_default="auto")]
+_SeedOr = Annotated[
+    int | None,
+    typer.Option("--seed", min=0, help="Of everything random; the same seed, the same numbers.", show_default="0"),
 ]
 
 
@@ -66,11 +97,9 @@ def demo(
 
 
 def compare(
-    collection: Annotated[str, typer.Argument(help="A collection by name, or a file or folder of pages.")],
+    collection: _Pages,
     root: _Root = None,
-    judgments: Annotated[
-        Path | None, typer.Option("--judgments", help="With a file of pages: its judgments (.jsonl) or qrels.")
-    ] = None,
+    judgments: _Judgments = None,
     train_split: Annotated[str, typer.Option("--train-split", help="The split that is learned from.")] = "train",
     test_split: Annotated[str, typer.Option("--test-split", help="The split that is measured.")] = "dev",
     folds: Annotated[
@@ -134,29 +163,38 @@ def _train() -> None:
 
 @train.command("smar")
 def train_smar(
-    pages: Annotated[str, typer.Argument(help="A collection by name, or a file or folder of pages.")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="The model folder to write.")],
+    pages: _PagesOrRecipe,
+    out: _Out = None,
     root: _Root = None,
-    judgments: Annotated[
-        Path | None, typer.Option("--judgments", help="With a file of pages: its judgments (.jsonl) or qrels.")
-    ] = None,
-    split: Annotated[
-        str | None, typer.Option("--split", help="Of the collection; default train, or all for a single file.")
-    ] = None,
+    judgments: _Judgments = None,
+    split: _Split = None,
     share: Annotated[
-        float, typer.Option("--share", min=0.0, max=1.0, help="Share of the page judgments to use; 1 = all there are.")
-    ] = 0.1,
+        float | None,
+        typer.Option(
+            "--share",
+            min=0.0,
+            max=1.0,
+            help="Share of the page judgments to use; 1 = all there are.",
+            show_default="0.1",
+        ),
+    ] = None,
     strategy: Annotated[
-        str, typer.Option("--strategy", help="Which share: concentrated, spread, random, top, whole_pages.")
-    ] = "concentrated",
-    text: _Text = "minilm",
-    image: _Image = "auto",
-    seed: _Seed = 0,
+        str | None,
+        typer.Option(
+            "--strategy",
+            help="Which share: concentrated, spread, random, top, whole_pages, ...; or a whole spec: 'anchors(p=0.1)'.",
+            show_default="concentrated",
+        ),
+    ] = None,
+    text: _TextOr = None,
+    image: _ImageOr = None,
+    seed: _SeedOr = None,
     json_: _Json = False,
 ) -> None:
     """Train the page reranker: single-modal rankers first, then few page judgments, aligned with them (SMAR).
 
     Labels inside one modality teach the single-modal rankers; of the page judgments only the share named is looked at.
+    A recipe says all of it in one file; options given beside it go before what it says.
 
     Example: wholepage train smar pages.jsonl --judgments pages.qrels --share 0.1 --out runs/model
     """
@@ -164,25 +202,111 @@ def train_smar(
     from wholepage.pages.errors import require
 
     require("torch", "train")
-    from wholepage.apps import experiments
+    from wholepage.apps import learning
 
+    recipe, folder = _recipe(pages, out, root, judgments, split, text, image, seed)
+    recipe = recipe.changed("select", strategy=strategy, share=share)
     with progress() as report:
-        facts = experiments.train_smar(
-            pages,
-            out,
-            root=root,
-            judgments=judgments,
-            split=split,
-            share=share,
-            strategy=strategy,
-            text=text,
-            image=image,
-            seed=seed,
-            progress=report,
-        )
+        facts = learning.train_smar(recipe, folder, progress=report)
     if json_:
         print_json(facts)
-    note(f"trained on {facts['page_labels']} page judgments of {facts['pages']} pages; model: {out}")
+    for modality, count in facts.get("truncated", {}).items():
+        note(f"{count} labelled {modality} results were longer than their ranker reads; it read their beginning")
+    note(f"trained on {facts['page_labels']} page judgments of {facts['pages']} pages; model: {folder}")
+
+
+class _Kind(StrEnum):
+    """What a single-modal ranker is."""
+
+    TOWER = "tower"
+    CROSS_ENCODER = "cross-encoder"
+
+
+def _train_single(modality: str) -> Callable[..., None]:
+    """The command that trains the ranker of one modality."""
+
+    def command(
+        pages: _PagesOrRecipe,
+        out: _Out = None,
+        kind: Annotated[
+            _Kind | None,
+            typer.Option(
+                "--kind",
+                help="tower: small, on frozen encoders; cross-encoder: a transformer that reads query and text.",
+                show_default="tower",
+            ),
+        ] = None,
+        start: Annotated[
+            str | None,
+            typer.Option(
+                "--start",
+                help="What a cross-encoder starts from: minilm, a folder, or a hub id.",
+                show_default="minilm",
+            ),
+        ] = None,
+        root: _Root = None,
+        judgments: _Judgments = None,
+        split: _Split = None,
+        text: _TextOr = None,
+        image: _ImageOr = None,
+        seed: _SeedOr = None,
+        json_: _Json = False,
+    ) -> None:
+        from wholepage.apps.console import note, print_json, progress
+        from wholepage.pages.errors import require
+        from wholepage.pages.model import Modality
+
+        require("torch", "train")
+        from wholepage.apps import learning
+
+        recipe, folder = _recipe(pages, out, root, judgments, split, text, image, seed)
+        chosen = Modality(modality)
+        recipe = recipe.ranked_by(chosen, None if kind is None else kind.value, start, seed)
+        with progress() as report:
+            facts = learning.train_single(chosen, recipe, folder, progress=report)
+        if json_:
+            print_json(facts)
+        if facts["truncated"]:
+            note(f"{facts['truncated']} labelled results were longer than the ranker reads; it read their beginning")
+        note(f"trained on {facts['labels']} labels of {modality} results; model: {folder}")
+
+    command.__doc__ = f"""Train the ranker of {modality} results from their labels alone, compared within a page.
+
+    It orders pages of {modality} results (`wholepage rank --only {modality}`), and can stand in a recipe of
+    `train smar` for other pages than those it learned from.
+
+    Example: wholepage train {modality} pages.jsonl --judgments pages.qrels --out runs/{modality}
+    """
+    return command
+
+
+for _modality in ("text", "image", "video", "answer"):
+    train.command(_modality)(_train_single(_modality))
+
+
+def _recipe(
+    pages: str,
+    out: Path | None,
+    root: Path | None,
+    judgments: Path | None,
+    split: str | None,
+    text: str | None,
+    image: str | None,
+    seed: int | None,
+) -> tuple[Recipe, Path]:
+    """What to do and where the result goes: a recipe with what was given beside it, or a recipe made of that."""
+    from wholepage.apps.recipes import Data, Recipe, read_recipe
+    from wholepage.pages.errors import InputError
+
+    written = pages.endswith(".toml")
+    recipe = read_recipe(pages) if written else Recipe(Data(collection=pages))
+    places = {"root": root, "judgments": judgments}
+    recipe = recipe.changed("data", split=split, **{name: p and str(p) for name, p in places.items()})
+    recipe = recipe.changed("encoders", text=text, image=image)
+    recipe = recipe if seed is None else recipe.seeded(seed)
+    if out is None and recipe.out is None:
+        raise InputError(f"{pages}: got no [out] folder; allowed: one in the recipe, or --out FOLDER; add either")
+    return recipe, out or Path(recipe.out.folder if recipe.out else "")
 
 
 def _show(outcome: Outcome, title: str, json_: bool) -> None:

@@ -1,4 +1,4 @@
-"""What ``demo``, ``compare`` and ``train`` do: find the pages, learn, keep what came out. Needs torch."""
+"""What ``demo`` and ``compare`` do: find the pages, learn, keep what came out. Needs torch."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import torch
 
-from wholepage.annotation.selection import parse_strategy, select
 from wholepage.apps import comparison, contenders
 from wholepage.apps.outcome_report import write_outcome_report
 from wholepage.apps.places import NotFound, open_collection
@@ -26,9 +25,7 @@ from wholepage.pages.model import Page
 from wholepage.pages.protocols import Collection
 from wholepage.pages.records import write_judgments, write_pages
 from wholepage.rankers.encoders import Progress
-from wholepage.training.loop import LoopConfig
-from wholepage.training.single_modal import fit_single_modal, fold_of
-from wholepage.training.smar import SmarConfig, fit_smar
+from wholepage.training.single_modal import fold_of
 from wholepage.training.workers import Workers
 
 DEFAULT_TEST_SPLIT = "dev"
@@ -94,7 +91,7 @@ def demo(out: Path, *, quick: bool, seed: int, progress: Progress) -> comparison
     measured = Judged(list(world.pages("dev")), world.judgments("dev"))
     vectors = result_vectors(progress=progress)
     vectors.encode([*taught.pages, *measured.pages])
-    with _side_by_side() as workers:
+    with side_by_side() as workers:
         settings = contenders.Settings(seed=seed)
         outcome = comparison.compare(*taught, *measured, vectors, settings, workers=workers, progress=progress)
     _keep(outcome, out)
@@ -140,10 +137,10 @@ def compare_on(
     if folds is not None:
         where = f"{folds} folds of {train_split}"
         whole = judged(name, train_split, root=root, judgments=judgments)
-        parts = _folds(whole.pages, folds)
+        parts = query_folds(whole.pages, folds)
         vectors = result_vectors(text, encoder, root=root, progress=progress)
         vectors.encode(whole.pages)
-        with _side_by_side() as workers:
+        with side_by_side() as workers:
             outcome = comparison.cross_validate(
                 parts, whole.judgments, vectors, settings, folder=kept, workers=workers, progress=progress
             )
@@ -151,13 +148,13 @@ def compare_on(
         where = f"{test_split}, learned from {' and '.join(transfer_from) if transfer_from else train_split}"
         measured = judged(name, test_split, root=root, judgments=judgments)
         taught = (
-            _together(transfer_from, train_split, root)
+            together(transfer_from, train_split, root)
             if transfer_from
             else judged(name, train_split, root=root, judgments=judgments)
         )
         vectors = result_vectors(text, encoder, root=root, progress=progress)
         vectors.encode([*taught.pages, *measured.pages])
-        with _side_by_side() as workers:
+        with side_by_side() as workers:
             outcome = comparison.compare(
                 *taught, *measured, vectors, settings, folder=kept, workers=workers, progress=progress
             )
@@ -174,50 +171,8 @@ def picture_encoder(image: str, collection: str) -> str | None:
     return None if image == "none" else image
 
 
-def train_smar(
-    name: str,
-    out: Path,
-    *,
-    root: Path | None,
-    judgments: Path | None,
-    split: str | None,
-    share: float,
-    strategy: str,
-    text: str,
-    image: str,
-    seed: int,
-    progress: Progress,
-) -> dict[str, Any]:
-    """Train the page reranker and keep it in ``out``.
-
-    Returns:
-        What the model was made of: labels, pages, strategy, settings.
-    Raises:
-        NotFound: the collection is not there.
-        InputError: the strategy is unknown, or nothing teaches.
-    """
-    chosen = parse_strategy(f"{strategy}(p={share!r})")
-    pages, said = judged(name, split, root=root, judgments=judgments)
-    encoder = picture_encoder(image, name)
-    vectors = result_vectors(text, encoder, root=root, progress=progress)
-    vectors.encode(pages)
-    kept = out.with_name(f"{out.name}.checkpoints")
-    facts = {"text": text, "image": encoder, "seed": seed}
-    with _side_by_side() as workers:
-        fit = fit_single_modal(pages, said, vectors, folder=kept / "single", workers=workers, progress=progress)
-        selection = select(pages, fit.teachers, chosen, seed=seed)
-        bought = said.restrict(selection.bought)
-        facts |= {"strategy": selection.strategy, "selected": selection.labels}
-        config = SmarConfig(loop=LoopConfig(seed=seed))
-        ranker = fit_smar(
-            pages, bought, fit, vectors, config, folder=kept / "page", workers=workers, made_of=facts, progress=progress
-        )
-    ranker.save(out)
-    shutil.rmtree(kept)  # they resume a killed run; this one is done
-    return {"model": str(out), "collection": name, **ranker.made_of}
-
-
-def _together(names: Sequence[str], split: str, root: Path | None) -> Judged:
+def together(names: Sequence[str], split: str, root: Path | None) -> Judged:
+    """One split of several collections; the query ids get their collections' names."""
     parts = [judged(name, split, root=root, prefix=f"{name}/") for name in dict.fromkeys(names)]
     said = Judgments()
     for part in parts:
@@ -225,7 +180,7 @@ def _together(names: Sequence[str], split: str, root: Path | None) -> Judged:
     return Judged([page for part in parts for page in part.pages], said)
 
 
-def _folds(pages: Sequence[Page], folds: int) -> list[tuple[list[Page], list[Page]]]:
+def query_folds(pages: Sequence[Page], folds: int) -> list[tuple[list[Page], list[Page]]]:
     """Pairs of training and test pages; a query's fold depends on its id alone."""
     # salted: single-modal training splits by the plain hash, and would find one of its own folds empty
     at = [fold_of(f"outer fold of {page.query_id}", folds) for page in pages]
@@ -241,16 +196,19 @@ def _folds(pages: Sequence[Page], folds: int) -> list[tuple[list[Page], list[Pag
 
 
 @contextmanager
-def _side_by_side() -> Iterator[Workers]:
+def side_by_side(count: int | None = None) -> Iterator[Workers]:
     """Train one network a core, each on one thread, so that the numbers are the same on any count of cores.
 
     The networks are so small that threads mostly wait for each other. Frozen encoders are big; whoever uses this
     encodes its pages before.
+
+    Args:
+        count: of networks at a time; None = one a core, up to ``MOST_WORKERS``.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with Workers(min(MOST_WORKERS, os.cpu_count() or 1)) as workers:
+        with Workers(count or min(MOST_WORKERS, os.cpu_count() or 1)) as workers:
             yield workers
     finally:
         torch.set_num_threads(before)

@@ -25,6 +25,7 @@ from wholepage.rankers.text import MINILM, SentenceEncoder
 from wholepage.rankers.weights import read_manifest
 
 if TYPE_CHECKING:
+    from wholepage.rankers.nested import SavedScorer
     from wholepage.rankers.whole_page import WholePageRanker
 
 MOBILENET_FILE = "weights/mobilenet_v1_1.0_224_quant_embedding_extractor.tflite"
@@ -151,14 +152,45 @@ def load(
     root: str | Path | None = None,
     cache: str | Path | None = None,
     progress: Progress | None = None,
+) -> Ranker:
+    """Read a trained ranker: of whole pages, its single-modal rankers included, or of one modality.
+
+    Args:
+        path: a model folder, as ``wholepage train`` writes it.
+        vectors: the encoders it was trained on; None = found by the name in its manifest.
+        root: the data folder, where weights may lie.  cache: where vectors are kept.
+        progress: told of what is encoded anew.
+    Returns:
+        A ``WholePageRanker``; or a ``SingleModalRanker``, which raises NoRanker for a page with another modality.
+    Raises:
+        NotFound: there is no such folder.
+        WeightsError: another kind of model, a damaged file, or other encoders than those it was trained on.
+        MissingExtra: torch is not installed.
+    """
+    require("torch", "train")
+    from wholepage.rankers import nested
+
+    folder = model_folder(path)
+    if read_manifest(folder).kind in nested.KINDS:
+        return nested.SingleModalRanker(
+            single_modal(folder, vectors=vectors, root=root, cache=cache, progress=progress)
+        )
+    return page_ranker(folder, vectors=vectors, root=root, cache=cache, progress=progress)
+
+
+def page_ranker(
+    path: str | Path,
+    *,
+    vectors: ResultVectors | None = None,
+    root: str | Path | None = None,
+    cache: str | Path | None = None,
+    progress: Progress | None = None,
 ) -> WholePageRanker:
     """Read a trained page reranker, its single-modal rankers included.
 
     Args:
         path: a model folder of kind ``whole-page``.
-        vectors: the encoders it was trained on; None = found by the name in its manifest.
-        root: the data folder, where weights may lie.  cache: where vectors are kept.
-        progress: told of what is encoded anew.
+        vectors, root, cache, progress: as for ``load``.
     Raises:
         NotFound: there is no such folder.
         WeightsError: another kind of model, a damaged file, or other encoders than those it was trained on.
@@ -178,6 +210,33 @@ def load(
     return whole_page.WholePageRanker.load(folder, vectors)
 
 
+def single_modal(
+    path: str | Path,
+    *,
+    vectors: ResultVectors | None = None,
+    root: str | Path | None = None,
+    cache: str | Path | None = None,
+    progress: Progress | None = None,
+) -> SavedScorer:
+    """Read a trained ranker of one modality.
+
+    Args:
+        path: a model folder, as ``wholepage train text`` and its like write it.
+        vectors, root, cache, progress: as for ``load``.
+    Raises:
+        NotFound: there is no such folder.
+        WeightsError: another kind of model, a damaged file, or other encoders than those it was trained on.
+        MissingExtra: torch is not installed.
+    """
+    require("torch", "train")
+    from wholepage.rankers import nested
+
+    folder = model_folder(path)
+    if vectors is None and read_manifest(folder).kind in nested.ON_FROZEN_VECTORS:
+        vectors = vectors_for(folder, root=root, cache=cache, progress=progress)
+    return nested.load_single(folder, vectors)
+
+
 def ranker_from(
     model: str | Path | Ranker | None,
     *,
@@ -193,7 +252,7 @@ def ranker_from(
     Raises:
         NotFound: there is no such folder.
         InputError: something that cannot rank.
-        WeightsError: the folder is not a page reranker, or damaged.
+        WeightsError: the folder is not a ranker, or damaged.
     """
     if model is None or model == OFFLINE:
         return _offline(None if cache is None else cache_folder(cache))

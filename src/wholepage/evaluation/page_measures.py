@@ -43,12 +43,8 @@ def pair_accuracy(ranking: Ranking, page: Page, grades: Mapping[str, float]) -> 
     Raises:
         DecodingError: the ranking is not a permutation of the page.
     """
-    place, grade, modality = _columns(ranking, page, grades)
-    better = grade[:, None] > grade[None, :]  # False beside NaN
-    right = better & (place[:, None] < place[None, :])
+    pairs, rights = _pair_counts(ranking, page, grades)
     kinds = page.modalities
-    belongs = (modality[:, None] == np.arange(len(kinds))).astype(np.int64)  # [results, kinds]
-    pairs, rights = (belongs.T @ matrix.astype(np.int64) @ belongs for matrix in (better, right))
     within = {kind: _share(rights[a, a], pairs[a, a]) for a, kind in enumerate(kinds)}
     cross = {
         pair_name(kinds[a], kinds[b]): _share(rights[a, b] + rights[b, a], pairs[a, b] + pairs[b, a])
@@ -63,6 +59,16 @@ def pair_accuracy(ranking: Ranking, page: Page, grades: Mapping[str, float]) -> 
         cross_all=_share(rights.sum() - all_right_in_one, pairs.sum() - in_one),
         overall=_share(rights.sum(), pairs.sum()),
     )
+
+
+def cross_pairs(ranking: Ranking, page: Page, grades: Mapping[str, float]) -> tuple[int, int]:
+    """How many differently graded pairs of two modalities are in the right order, and how many there are.
+
+    Raises:
+        DecodingError: the ranking is not a permutation of the page.
+    """
+    pairs, rights = _pair_counts(ranking, page, grades)
+    return int(rights.sum() - np.trace(rights)), int(pairs.sum() - np.trace(pairs))
 
 
 def pair_name(one: Modality, other: Modality) -> str:
@@ -158,6 +164,18 @@ def evaluate_pages(
     first = ["PairAccuracy", "PairAccuracy(within)", "PairAccuracy(cross)", gap]
     names = first + [name for part in parts if any((name := f"PairAccuracy({part})") in row for row in rows.values())]
     return Evaluation({name: {query: row.get(name, math.nan) for query, row in rows.items()} for name in names})
+
+
+def _pair_counts(
+    ranking: Ranking, page: Page, grades: Mapping[str, float]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pairs, and pairs in the right order, ``[kinds, kinds]``: modality of the better result by that of the worse."""
+    place, grade, modality = _columns(ranking, page, grades)
+    better = grade[:, None] > grade[None, :]  # False beside NaN
+    right = better & (place[:, None] < place[None, :])
+    belongs = (modality[:, None] == np.arange(len(page.modalities))).astype(np.int64)  # [results, kinds]
+    pairs, rights = (belongs.T @ matrix.astype(np.int64) @ belongs for matrix in (better, right))
+    return pairs, rights
 
 
 def _graded(page: Page, grades: Mapping[str, float]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

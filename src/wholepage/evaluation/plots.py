@@ -6,44 +6,28 @@ so that the report's theme colours them and a plot alone still shows. Text stays
 
 from __future__ import annotations
 
-import io
 import math
-import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
 import msgspec
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from wholepage.evaluation.markup import clean_svg, plain_text
+from wholepage.evaluation.drawing import (
+    INCH_PER_LETTER,
+    INKS,
+    MARKERS,
+    SERIES,
+    SETTINGS,
+    LineEnd,
+    blank_axes,
+    name_ends,
+    svg_text,
+)
+from wholepage.evaluation.markup import plain_text
 from wholepage.pages.errors import InputError
-
-# Name of the CSS variable -> fallback; each fallback stands for its name, so no two are equal.
-_INKS = {"ink": "#6f7680", "faint": "#9aa1ab"}
-_SERIES = {
-    "1": "#3f7fd6",
-    "2": "#c96f1e",
-    "3": "#1f9573",
-    "4": "#b455a8",
-    "5": "#7f8f2e",
-    "6": "#2492ad",
-}
-_MARKERS = "osD^vPX"
-_SETTINGS: Any = {
-    "svg.hashsalt": "wholepage",
-    "svg.fonttype": "none",
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "text.parse_math": False,
-    "text.usetex": False,
-    "axes.unicode_minus": True,
-}
-_INCH_PER_LETTER = 0.077
-_WIDTH_INCH = 7.4
 
 
 class Interval(msgspec.Struct, frozen=True):
@@ -110,17 +94,17 @@ def interval_plot(rows: Sequence[Interval], *, measure: str = "", reference: str
             f"interval_plot: got reference={reference!r} of {list(named)}; allowed: one of one or more rows"
         )
     names = [textwrap.fill(plain_text(row.name), 34) for row in rows]
-    numbers = [f"{row.value:.3f}  [{row.low:.3f}, {row.high:.3f}]" for row in rows]
-    left = 0.25 + _INCH_PER_LETTER * max(len(line) for name in names for line in name.split("\n"))
-    right = 0.2 + 0.92 * _INCH_PER_LETTER * max(map(len, numbers))
+    numbers = [f"{row.value:.3f}  [{row.low:.3f}, {row.high:.3f}]".replace("-", "\u2212") for row in rows]
+    left = 0.25 + INCH_PER_LETTER * max(len(line) for name in names for line in name.split("\n"))
+    right = 0.2 + 0.92 * INCH_PER_LETTER * max(map(len, numbers))
     height = (0.22 + 0.18 * max(name.count("\n") + 1 for name in names)) * len(rows) + 0.65
-    with matplotlib.rc_context(_SETTINGS):
-        figure, axes = _axes(height, left=left, right=right, top=0.1, bottom=0.55)
-        axes.grid(axis="x", color=_INKS["faint"], alpha=0.3, linewidth=0.7)
+    with matplotlib.rc_context(SETTINGS):
+        figure, axes = blank_axes(height, left=left, right=right, top=0.1, bottom=0.55)
+        axes.grid(axis="x", color=INKS["faint"], alpha=0.3, linewidth=0.7)
         if reference is not None:
-            axes.axvline(named[reference].value, color=_INKS["ink"], linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+            axes.axvline(named[reference].value, color=INKS["ink"], linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
         for place, row in enumerate(rows):
-            ink = _INKS["ink"] if row.name == reference else _SERIES["1"]
+            ink = INKS["ink"] if row.name == reference else SERIES["1"]
             axes.plot([row.low, row.high], [place, place], color=ink, linewidth=2.2, solid_capstyle="round", zorder=2)
             axes.plot([row.value], [place], marker="o", markersize=7.5, color=ink, zorder=3)
             axes.text(1.02, place, numbers[place], transform=axes.get_yaxis_transform(), va="center", fontsize=9.2)
@@ -129,7 +113,7 @@ def interval_plot(rows: Sequence[Interval], *, measure: str = "", reference: str
         axes.tick_params(axis="y", length=0, pad=8)
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         axes.set_xlabel(plain_text(measure))
-        return _svg(figure)
+        return svg_text(figure)
 
 
 def cost_plot(
@@ -151,28 +135,28 @@ def cost_plot(
     for name, level in levels.items():
         _check(f"cost_plot: baseline {name!r}", level)
     tags = {name: textwrap.fill(plain_text(name), 26) for name in [*lines, *levels]}
-    right = 0.4 + 0.95 * _INCH_PER_LETTER * max(len(line) for tag in tags.values() for line in tag.split("\n"))
-    with matplotlib.rc_context(_SETTINGS):
+    right = 0.4 + 0.95 * INCH_PER_LETTER * max(len(line) for tag in tags.values() for line in tag.split("\n"))
+    with matplotlib.rc_context(SETTINGS):
         height = max(3.9, 0.23 * sum(tag.count("\n") + 1 for tag in tags.values()) + 1.0)
-        figure, axes = _axes(height, left=0.62, right=right, top=0.4, bottom=0.6)
-        axes.grid(color=_INKS["faint"], alpha=0.3, linewidth=0.7)
+        figure, axes = blank_axes(height, left=0.62, right=right, top=0.4, bottom=0.6)
+        axes.grid(color=INKS["faint"], alpha=0.3, linewidth=0.7)
         axes.set_xscale("log")
         axes.set_xlim(*_label_range(points))
         ends = []
         for index, (name, line) in enumerate(lines.items()):
-            ink, marker = list(_SERIES.values())[index % len(_SERIES)], _MARKERS[index % len(_MARKERS)]
+            ink, marker = list(SERIES.values())[index % len(SERIES)], MARKERS[index % len(MARKERS)]
             _draw_line(axes, line, ink, marker)
-            ends.append((line[-1].value, tags[name], ink, marker))
+            ends.append(LineEnd(line[-1].value, tags[name], ink, marker))
         for name, level in levels.items():
-            axes.axhline(level, color=_INKS["ink"], linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-            ends.append((level, tags[name], _INKS["ink"], ""))
+            axes.axhline(level, color=INKS["ink"], linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+            ends.append(LineEnd(level, tags[name], INKS["ink"], ""))
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if _decades(points) < 2.5 else (1.0,)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda labels, _: f"{labels:,.10g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("page labels bought (logarithmic)")
         axes.text(0, 1.0 + 0.13 / (height - 1.0), plain_text(measure), transform=axes.transAxes, fontweight="bold")
-        _name_ends(axes, ends, gap=0.21 / (height - 1.0))
-        return _svg(figure)
+        name_ends(axes, ends, gap=0.21 / (height - 1.0))
+        return svg_text(figure)
 
 
 def _lines(points: Sequence[CostPoint]) -> dict[str, list[CostPoint]]:
@@ -204,29 +188,6 @@ def _draw_line(axes: Any, line: Sequence[CostPoint], ink: str, marker: str) -> N
             axes.plot([labels, labels], [low, high], color=ink, linewidth=1.3, zorder=2)
 
 
-def _name_ends(axes: Any, ends: Sequence[tuple[float, str, str, str]], gap: float) -> None:
-    """Write each line's name beside its end, moved apart as far as the letters need."""
-    bottom, top = axes.get_ylim()
-    axes.set_ylim(bottom, top)
-    order = sorted(range(len(ends)), key=lambda i: (ends[i][0], i))
-    heights = [gap * (1 + ends[i][1].count("\n")) for i in order]
-    places = [(ends[i][0] - bottom) / (top - bottom) for i in order]
-    for i in range(1, len(places)):
-        places[i] = max(places[i], places[i - 1] + (heights[i - 1] + heights[i]) / 2)
-    ceiling = 1.0 + gap / 2
-    for i in reversed(range(len(places))):
-        places[i] = min(places[i], ceiling - heights[i] / 2)
-        ceiling = places[i] - heights[i] / 2
-    for i, place in zip(order, places, strict=True):
-        _, tag, ink, marker = ends[i]
-        style: dict[str, Any] = (
-            {"marker": marker, "markersize": 6} if marker else {"linestyle": (0, (2.5, 2)), "linewidth": 1.2}
-        )
-        x = [1.03] if marker else [1.015, 1.045]
-        axes.plot(x, [place] * len(x), color=ink, transform=axes.transAxes, clip_on=False, **style)
-        axes.text(1.06, place, tag, transform=axes.transAxes, va="center", fontsize=9.2)
-
-
 def _decades(points: Sequence[CostPoint]) -> float:
     costs = [point.labels for point in points]
     return math.log10(max(costs) / min(costs))
@@ -236,34 +197,6 @@ def _label_range(points: Sequence[CostPoint]) -> tuple[float, float]:
     """The costs, with some room on both sides; more for a single cost, so that a tick falls inside."""
     room = 10 ** max(0.05 * _decades(points), 0.06) if _decades(points) else 2.0
     return min(point.labels for point in points) / room, max(point.labels for point in points) * room
-
-
-def _axes(height: float, *, left: float, right: float, top: float, bottom: float) -> tuple[Figure, Any]:
-    width = max(_WIDTH_INCH, left + right + 2.5)
-    figure = Figure(figsize=(width, height))
-    FigureCanvasSVG(figure)
-    axes = figure.add_axes((left / width, bottom / height, 1 - (left + right) / width, 1 - (top + bottom) / height))
-    axes.patch.set_visible(False)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side == "bottom")
-        spine.set_color(_INKS["faint"])
-    axes.tick_params(which="both", color=_INKS["faint"], length=3)
-    axes.tick_params(axis="y", length=0)
-    return figure, axes
-
-
-def _svg(figure: Figure) -> str:
-    for text in figure.findobj(matplotlib.text.Text):
-        text.set_color(_INKS["ink"])
-    written = io.StringIO()
-    figure.savefig(written, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    svg = clean_svg(written.getvalue(), "plot")
-    svg = svg.replace("'DejaVu Sans'", "system-ui, sans-serif").replace(
-        "&#x27;DejaVu Sans&#x27;", "system-ui, sans-serif"
-    )
-    for name, fallback in (_INKS | _SERIES).items():
-        svg = re.sub(f"(?<=: ){fallback}", f"var(--plot-{name}, {fallback})", svg)
-    return svg
 
 
 def _check(where: str, value: float, low: float | None = None, high: float | None = None) -> None:

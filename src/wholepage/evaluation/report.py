@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -24,9 +24,14 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 class Heading(msgspec.Struct, frozen=True):
-    """The title of a part of the report; three or more make a table of contents."""
+    """The title of a part of the report; three or more of level 2 make a table of contents.
+
+    Attributes:
+        level: 2, or 3 for a part of a part.
+    """
 
     text: str
+    level: Literal[2, 3] = 2
 
 
 class Prose(msgspec.Struct, frozen=True):
@@ -71,7 +76,9 @@ def render_report(title: str, sections: Sequence[Section], *, subtitle: str = ""
         InputError: a figure that is not plain SVG, or a table without columns.
         ShapeError: a table's row with more or fewer cells than columns.
     """
-    headings = [(i, section.text) for i, section in enumerate(sections) if isinstance(section, Heading)]
+    headings = [
+        (i, section.text) for i, section in enumerate(sections) if isinstance(section, Heading) and section.level == 2
+    ]
     links = "".join(f'<li><a href="#s{i}">{html_text(text)}</a></li>' for i, text in headings)
     contents = f'<nav aria-label="Contents"><ol>{links}</ol></nav>' if len(headings) > 2 else ""
     body = "\n".join(_section(section, f"s{i}") for i, section in enumerate(sections))
@@ -117,7 +124,8 @@ def write_report(
 def _section(section: Section, anchor: str) -> str:
     match section:
         case Heading():
-            return f'<h2 id="{anchor}" dir="auto">{html_text(section.text)}</h2>'
+            level = section.level
+            return f'<h{level} id="{anchor}" dir="auto">{html_text(section.text)}</h{level}>'
         case Prose():
             paragraphs = [part for part in re.split(r"\n\s*\n", section.text.strip()) if part]
             inner = "".join(f'<p dir="auto">{html_text(part)}</p>' for part in paragraphs)

@@ -249,7 +249,9 @@ def _invalid(kind: Any, path: str | Path, number: int, place: str, error: msgspe
     field = at["path"].lstrip(".") if at else ""
     what = message[: at.start()] if at else message
     found = _type_at(kind, field)
-    if isinstance(error.__cause__, PageError):
+    if at and at["key"] and isinstance(found, msgspec.inspect.DictType):
+        found = found.key_type
+    if isinstance(error.__cause__, InputError):
         said = _parts(what)
     elif unknown := re.fullmatch(r"Object contains unknown field `(.*)`", what, re.DOTALL):
         names = [f.encode_name for f in found.fields] if isinstance(found, msgspec.inspect.StructType) else []
@@ -258,8 +260,9 @@ def _invalid(kind: Any, path: str | Path, number: int, place: str, error: msgspe
         field, said = f"{field}.{missing[1]}", ("no such field", "a record with it", "add it")
     elif mismatch := re.fullmatch(r"Expected `(.*)`, got `(.*)`", what, re.DOTALL):
         said = (mismatch[2], mismatch[1], "mend the value")
-    elif isinstance(found, msgspec.inspect.EnumType):
-        members = ", ".join(repr(member.value) for member in found.cls)
+    elif isinstance(found, msgspec.inspect.EnumType | msgspec.inspect.LiteralType):
+        values = found.values if isinstance(found, msgspec.inspect.LiteralType) else [one.value for one in found.cls]
+        members = ", ".join(map(repr, values))
         said = (what.removeprefix("Invalid enum value "), members, "write one of them")
     else:
         said = (what, "a value in the range of its type", "mend the value")

@@ -3,13 +3,14 @@
 Columns of the numeric part, in this order: the modality (one-hot); the single-modal score standardised within (page,
 modality), its rank fraction, its margin to the modality's best, and the raw score, in a slot of its modality's own
 (raw scores of different modalities share no scale); match numbers; the support a result finds among the other results
-of the page, by modality; the results' own numeric features. Beside them the frozen vectors of query and result.
+of the page, by modality; the results' own numeric features. Beside them the frozen vectors of query and result, and
+what is known of who asks (``rankers.users``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ from wholepage.rankers.matching import (
     feature_columns,
     match_numbers,
 )
+from wholepage.rankers.users import UserColumns
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,14 @@ class PageItems:
 
     Shapes:
         query: [query_dim]; item: [n, item_dim]; numbers: [n, k] scaled;
-        group: [n] int, index of the modality in ``Modality``
+        group: [n] int, index of the modality in ``Modality``; user: [user_dim] scaled, user_dim may be 0
     """
 
     query: NDArray[np.float32]
     item: NDArray[np.float32]
     numbers: NDArray[np.float32]
     group: NDArray[np.int64]
+    user: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
 
     def __len__(self) -> int:
         return len(self.item)
@@ -74,6 +77,7 @@ class Featurizer:
         known: the modalities of the training pages, each with its own columns.
         scale, vector_scale: fitted on training pages.
         read_as: a modality that training did not see -> the known one whose columns it uses (an answer reads as text).
+        users: reads who asks, fitted on training pages; None = nothing of it.
     """
 
     def __init__(
@@ -84,10 +88,12 @@ class Featurizer:
         scale: NumberScale,
         vector_scale: VectorScale,
         read_as: Mapping[Modality, Modality] | None = None,
+        users: UserColumns | None = None,
     ) -> None:
         self.upstream, self.vectors, self.known = upstream, vectors, tuple(known)
         self.scale, self.vector_scale = scale, vector_scale
         self.read_as = dict(read_as or {})
+        self.users = users or UserColumns()
 
     @classmethod
     def fit(
@@ -101,12 +107,14 @@ class Featurizer:
         *,
         keep: int | None = 128,
     ) -> Featurizer:
-        """Fit the scalings on training pages, at least one.
+        """Fit the scalings on training pages, at least one, and learn what is known of users there.
 
         Args:
             pages, scores: training pages with the single-modal scores that they should be read with (out of fold).
             names: numeric features of results to read.
             keep: principal directions of the frozen vectors to read; None = all columns.
+        Raises:
+            PageError: a user field that is a number on one page and a string on another.
         """
         known = tuple(m for m in Modality if any(m in page.modalities for page in pages))
         encoded = vectors.encode(pages)
@@ -115,7 +123,7 @@ class Featurizer:
         draft = cls(upstream, vectors, known, empty, vector_scale, read_as)
         rows = [draft._numbers(page, of, given, names) for page, of, given in zip(pages, encoded, scores, strict=True)]
         scale = NumberScale.fit(number_names(known, names), np.concatenate(rows))
-        return cls(upstream, vectors, known, scale, vector_scale, read_as)
+        return cls(upstream, vectors, known, scale, vector_scale, read_as, UserColumns.fit(pages))
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -130,7 +138,7 @@ class Featurizer:
         Raises:
             NoRanker: a modality is neither known nor read as a known one.
             ShapeError: scores that do not fit their page.
-            PageError: a score is infinite.
+            PageError: a score is infinite, or a user field is of another kind than in training.
         """
         for page in pages:
             self._check_known(page)
@@ -143,7 +151,8 @@ class Featurizer:
         read = []
         for page, encoded, values in zip(pages, self.vectors.encode(pages), given, strict=True):
             numbers = self.scale.apply(self._numbers(page, encoded, values, self.feature_names))
-            read.append(PageItems(encoded.query, self.vector_scale.apply(encoded), numbers, modality_codes(page)))
+            item, user = self.vector_scale.apply(encoded), self.users.read(page)
+            read.append(PageItems(encoded.query, item, numbers, modality_codes(page), user))
         return read
 
     def _check_known(self, page: Page) -> None:

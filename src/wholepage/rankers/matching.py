@@ -6,23 +6,22 @@ picture is encoded once however many rankers look at it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wholepage.pages.errors import InputError
-from wholepage.pages.model import Page, Query, Result
-from wholepage.rankers.bm25 import BM25Scorer
+from wholepage.pages.model import Page, Result
+from wholepage.rankers.bm25 import BM25Scorer, count_words, words_of
 from wholepage.rankers.encoders import ImageEncoder, TextEncoder
 
 MATCH_NAMES = ("bm25", "cosine", "overlap", "words")
 """The columns of ``match_numbers``."""
 
 _LENGTH = 2.0  # root mean square length of a scaled part; the towers' learning rate is tuned to it
-_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
@@ -195,18 +194,24 @@ def match_numbers(page: Page, vectors: PageVectors) -> NDArray[np.float32]:
     Shapes:
         return: [len(page), 4] float32
     """
-    scores = np.nan_to_num(BM25Scorer().score([page])[0], nan=0.0)
-    asked = set(_words(page.query))
+    scorer = _bm25()
+    asked = words_of(page.query.text)
+    words = [count_words(result.text, scorer.stopwords) for result in page.results]
     numbers = np.zeros((len(page), len(MATCH_NAMES)), dtype=np.float32)
-    for i, result in enumerate(page.results):
-        words = _WORD.findall(result.text.lower())
-        shared = len(asked.intersection(words)) / len(asked) if asked else 0.0
-        numbers[i] = (np.log1p(scores[i]), vectors.text[i] @ vectors.query, shared, np.log1p(len(words)))
+    rows = [i for i, result in enumerate(page.results) if result.text.strip()]
+    numbers[rows, 0] = np.log1p(scorer.score_words(asked, [words[i] for i in rows]))
+    # A product a row: one product for all would round by how many rows there are.
+    numbers[:, 1] = [row @ vectors.query for row in vectors.text]
+    distinct = set(asked)
+    if distinct:
+        numbers[:, 2] = [len(distinct & text.counts.keys()) / len(distinct) for text in words]
+    numbers[:, 3] = np.log1p([text.total for text in words])
     return numbers
 
 
-def _words(query: Query) -> list[str]:
-    return _WORD.findall(query.text.lower())
+@lru_cache(maxsize=1)
+def _bm25() -> BM25Scorer:
+    return BM25Scorer()
 
 
 class NumberScale:
@@ -253,8 +258,9 @@ def feature_columns(page: Page, names: Sequence[str]) -> NDArray[np.float32]:
     0 where a result does not have one. Shape ``[len(page), len(names)]``.
     """
     table = [[result.features.get(name, 0.0) for name in names] for result in page.results]
-    return _squeeze(np.array(table, dtype=np.float64).reshape(len(page), len(names)))
+    return squeeze(np.array(table, dtype=np.float64).reshape(len(page), len(names)))
 
 
-def _squeeze(rows: NDArray[np.float64]) -> NDArray[np.float32]:
+def squeeze(rows: NDArray[np.float64]) -> NDArray[np.float32]:
+    """A signed log, for counts differ by orders of magnitude; shape kept."""
     return np.asarray(np.sign(rows) * np.log1p(np.abs(rows)), dtype=np.float32)

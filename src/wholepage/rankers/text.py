@@ -45,7 +45,7 @@ class SentenceEncoder:
         local_files_only: bool = False,
     ) -> None:
         library = require("sentence_transformers", "text")
-        source = str(_minilm_folder()) if model == MINILM else pretrained_source(model)
+        source = str(minilm_folder()) if model == MINILM else pretrained_source(model)
         try:
             self._model: Any = library.SentenceTransformer(source, device=device, local_files_only=local_files_only)
         except (OSError, ValueError) as error:
@@ -105,14 +105,14 @@ class BiEncoderScorer:
 
     def score(self, pages: Sequence[Page]) -> list[NDArray[np.float32]]:
         """Cosines ``[len(page)]`` a page, NaN = no text."""
-        pairs = _text_pairs(pages)
+        pairs = text_pairs(pages)
         row_of: dict[str, int] = {}
         for *_, query, text in pairs:
             row_of.setdefault(query, len(row_of))
             row_of.setdefault(text, len(row_of))
         vectors = unit_rows(self.encoder.encode_texts(list(row_of)))
         values = [float(vectors[row_of[query]] @ vectors[row_of[text]]) for *_, query, text in pairs]
-        return _scatter(pages, pairs, values)
+        return scatter_scores(pages, pairs, values)
 
 
 class CrossEncoderScorer:
@@ -164,7 +164,7 @@ class CrossEncoderScorer:
 
     def score(self, pages: Sequence[Page]) -> list[NDArray[np.float32]]:
         """Logits ``[len(page)]`` a page, NaN = no text."""
-        pairs = _text_pairs(pages)
+        pairs = text_pairs(pages)
         values: Sequence[float] = ()
         if pairs:
             values = self._model.predict(
@@ -173,7 +173,7 @@ class CrossEncoderScorer:
                 show_progress_bar=False,
                 activation_fn=self._identity,
             )
-        return _scatter(pages, pairs, values)
+        return scatter_scores(pages, pairs, values)
 
 
 def unit_rows(rows: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -183,8 +183,8 @@ def unit_rows(rows: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.asarray(np.divide(wide, length, out=np.zeros_like(wide), where=length > 0))
 
 
-def _text_pairs(pages: Sequence[Page]) -> list[tuple[int, int, str, str]]:
-    """(page, result, query text, result text) wherever both have text."""
+def text_pairs(pages: Sequence[Page]) -> list[tuple[int, int, str, str]]:
+    """(page, result, query text, result text) wherever both have text; the first two are indices."""
     return [
         (p, r, page.query.text, result.text)
         for p, page in enumerate(pages)
@@ -193,16 +193,22 @@ def _text_pairs(pages: Sequence[Page]) -> list[tuple[int, int, str, str]]:
     ]
 
 
-def _scatter(
+def scatter_scores(
     pages: Sequence[Page], pairs: Sequence[tuple[int, int, str, str]], values: Sequence[float]
 ) -> list[NDArray[np.float32]]:
+    """Scores ``[len(page)]`` a page from one value a pair of ``text_pairs``; NaN where there is no pair."""
     scores = [np.full(len(page), np.nan, dtype=np.float32) for page in pages]
     for (p, r, *_), value in zip(pairs, values, strict=True):
         scores[p][r] = value
     return scores
 
 
-def _minilm_folder() -> Path:
+def minilm_folder() -> Path:
+    """Where the packaged MiniLM lies.
+
+    Raises:
+        MissingExtra: the package with the weights is not installed.
+    """
     found = find_spec(_MINILM_PACKAGE)
     if found is None or found.origin is None:
         raise MissingExtra(

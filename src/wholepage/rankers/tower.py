@@ -155,6 +155,8 @@ class TowerScorer:
         InputError: no tower.
     """
 
+    kind = KIND
+
     def __init__(
         self, modality: Modality, reader: TowerReader, towers: Sequence[Tower], *, also: Sequence[Modality] = ()
     ) -> None:
@@ -172,13 +174,7 @@ class TowerScorer:
         Raises:
             NoRanker: a page holds a modality this tower was not trained for.
         """
-        for page in pages:
-            for modality in page.modalities:
-                if modality is not self.modality and modality not in self.also:
-                    raise NoRanker(
-                        f"{self.name} on query {page.query_id!r}: got a {modality.value!r} result; allowed: "
-                        f"{[m.value for m in (self.modality, *self.also)]}; pass page.only(modality)"
-                    )
+        check_modalities(self.name, pages, (self.modality, *self.also))
         items = self.reader.read(pages)
         each = [tower_scores(tower, items) for tower in self.towers]
         return [np.mean([scores[i] for scores in each], axis=0, dtype=np.float32) for i in range(len(pages))]
@@ -216,6 +212,22 @@ class TowerScorer:
                 towers.append(tower)
             also = [Modality(value) for value in config["also"]]
             return cls(Modality(config["modality"]), reader, towers, also=also)
+
+
+def check_modalities(name: str, pages: Sequence[Page], allowed: Sequence[Modality]) -> None:
+    """Refuse pages with results of modalities that a single-modal ranker was not trained for.
+
+    Raises:
+        NoRanker: there is one.
+    """
+    for page in pages:
+        for modality in page.modalities:
+            if modality not in allowed:
+                raise NoRanker(
+                    f"{name} on query {page.query_id!r}: got a {modality.value!r} result; allowed: "
+                    f"{[m.value for m in allowed]}, for it ranks one modality; pass page.only(modality), or use a "
+                    "ranker of whole pages"
+                )
 
 
 @contextmanager

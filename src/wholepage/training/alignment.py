@@ -19,8 +19,10 @@ from torch.nn import functional
 from wholepage.pages.errors import InputError
 from wholepage.training.losses import (
     Loss,
+    MeanOver,
     check_lists,
     check_number,
+    counted_weights,
     differ,
     differences,
     list_mle,
@@ -35,7 +37,12 @@ from wholepage.training.losses import (
 
 
 def aligned_listwise(
-    scores: Tensor, teacher: Tensor, group: Tensor, *, weights: Mapping[int, float] | None = None
+    scores: Tensor,
+    teacher: Tensor,
+    group: Tensor,
+    *,
+    weights: Mapping[int, float] | None = None,
+    mean_over: MeanOver = "items",
 ) -> Tensor:
     """ListMLE within each modality, in the order of that modality's own ranker.
 
@@ -44,6 +51,8 @@ def aligned_listwise(
         group: [B, L] int modality code; -1 = padding
     Args:
         weights: modality code -> beta; a code not named weighs 1.0, and 0.0 leaves a modality out.
+        mean_over: what a list is divided by, see ``list_mle``. After ``tied_tail`` a long list is mostly tail: over
+            ``items`` its modality grows quiet beside one of few items, over ``ordered`` it does not.
     Returns:
         Scalar: sum over modalities of beta times the mean over pages; 0.0 (with gradient) when nothing is ordered.
     Raises:
@@ -51,7 +60,7 @@ def aligned_listwise(
         InputError: group is not of whole numbers, or a weight is negative or not finite.
     Source: arXiv 2510.16803, single-modal supervision (listwise form).
     """
-    return _by_modality(list_mle, scores, teacher, group, weights)
+    return _by_modality(partial(list_mle, mean_over=mean_over), scores, teacher, group, weights)
 
 
 def aligned_within(
@@ -141,45 +150,65 @@ def tied_tail(teacher: Tensor, group: Tensor, *, depth: float) -> Tensor:
     return tied
 
 
-def cross_modal_hinge(scores: Tensor, targets: Tensor, group: Tensor, mask: Tensor, *, margin: float = 1.0) -> Tensor:
+def cross_modal_hinge(
+    scores: Tensor,
+    targets: Tensor,
+    group: Tensor,
+    mask: Tensor,
+    *,
+    margin: float = 1.0,
+    weights: Tensor | None = None,
+) -> Tensor:
     """Where people put an item of one modality above one of another, it should lead by a margin.
 
     Shapes:
         scores, targets: [B, L] float; NaN in targets = nobody looked
         group: [B, L] int modality code; -1 = padding
         mask: [B, L] bool; True = the item counts
+        weights: [B, L] float, or None = 1 everywhere
     Args:
         margin: the lead, in score units, from which a pair costs nothing.
+        weights: of the targets; a pair weighs the product of both, 0 leaves an item out.
     Returns:
-        Scalar: mean over a page's strict pairs of different modalities, then over pages that have one; 0.0 (with
-        gradient) when there are none.
+        Scalar: weighted mean over a page's strict pairs of different modalities, then over pages that have one; 0.0
+        (with gradient) when there are none.
     Raises:
         ShapeError: the shapes differ.
-        InputError: the mask is not bool, group is not of whole numbers, or the margin is negative.
+        InputError: the mask is not bool, group is not of whole numbers, or the margin or a weight is negative.
     Source: own reconstruction (cross-modal preferences of an annotated page).
     """
     _check_groups(scores, group, targets=targets, mask=mask)
     check_number("margin", margin, zero_allowed=True)
     usable = usable_items(targets, mask) & (group >= 0)
     values = functional.relu(margin - differences(safe_scores(scores, usable)))
-    return mean_over_pairs(values, ordered_pairs(targets, usable) & _apart(group))
+    return _mean_over_weighted_pairs(values, ordered_pairs(targets, usable) & _apart(group), usable, weights)
 
 
-def iso_tie(scores: Tensor, anchors: Tensor, group: Tensor, mask: Tensor, *, eps: float = 0.0) -> Tensor:
+def iso_tie(
+    scores: Tensor,
+    anchors: Tensor,
+    group: Tensor,
+    mask: Tensor,
+    *,
+    eps: float = 0.0,
+    weights: Tensor | None = None,
+) -> Tensor:
     """Items of equal grade in different modalities should score alike.
 
     Shapes:
         scores, anchors: [B, L] float; anchors = grades, NaN = not an anchor
         group: [B, L] int modality code; -1 = padding
         mask: [B, L] bool; True = the item counts
+        weights: [B, L] float, or None = 1 everywhere
     Args:
         eps: the distance, in score units, up to which a pair costs nothing.
+        weights: of the anchors; a pair weighs the product of both, 0 leaves an item out.
     Returns:
-        Scalar: mean of max(0, |f_i - f_j| - eps) over a page's pairs, then over pages that have one; 0.0 (with
-        gradient) when there are none.
+        Scalar: weighted mean of max(0, |f_i - f_j| - eps) over a page's pairs, then over pages that have one; 0.0
+        (with gradient) when there are none.
     Raises:
         ShapeError: the shapes differ.
-        InputError: the mask is not bool, group is not of whole numbers, or eps is negative.
+        InputError: the mask is not bool, group is not of whole numbers, or eps or a weight is negative.
     Source: own reconstruction (iso-label anchors).
     """
     _check_groups(scores, group, anchors=anchors, mask=mask)
@@ -187,7 +216,7 @@ def iso_tie(scores: Tensor, anchors: Tensor, group: Tensor, mask: Tensor, *, eps
     usable = usable_items(anchors, mask) & (group >= 0)
     equal = usable.unsqueeze(2) & usable.unsqueeze(1) & (anchors.unsqueeze(2) == anchors.unsqueeze(1))
     values = functional.relu(differences(safe_scores(scores, usable)).abs() - eps)
-    return mean_over_pairs(values, equal & _apart(group))
+    return _mean_over_weighted_pairs(values, equal & _apart(group), usable, weights)
 
 
 def _by_modality(
@@ -219,6 +248,19 @@ def _standardised_kl(
     given = masked_log_softmax(safe / tau_student, usable)
     per_page = (wanted.exp() * (wanted - given)).sum(1)
     return mean_over_pages(per_page, differ(teacher, usable))
+
+
+def _mean_over_weighted_pairs(values: Tensor, pairs: Tensor, usable: Tensor, weights: Tensor | None) -> Tensor:
+    if weights is None:
+        return mean_over_pairs(values, pairs)
+    check_lists(values[:, :, 0], weights=weights)
+    of = counted_weights(weights, usable).to(values.dtype)
+    # Of each page the largest becomes 1: products of very small ones would leave the range of float32.
+    of = of / of.amax(1, keepdim=True).clamp(min=torch.finfo(of.dtype).tiny)
+    share = torch.where(pairs, of.unsqueeze(2) * of.unsqueeze(1), 0.0)
+    number = share.sum((1, 2))
+    per_page = (share * torch.where(pairs, values, 0.0)).sum((1, 2)) / torch.where(number > 0, number, 1.0)
+    return mean_over_pages(per_page, number > 0)
 
 
 def _check_groups(scores: Tensor, group: Tensor, **others: Tensor) -> None:

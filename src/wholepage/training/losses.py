@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -23,6 +24,9 @@ from torch.nn import functional
 from wholepage.pages.errors import InputError, ShapeError
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+MeanOver = Literal["items", "ordered"]
+"""What a listwise loss divides by: all items that count, or those with a worse one among them, which alone cost."""
 
 # "No competitor" in a log-sum: its exp is 0, yet it is finite in float32, unlike -inf, whose gradients are NaN.
 _ABSENT = -1e30
@@ -174,7 +178,14 @@ def soft_cross_entropy(scores: Tensor, targets: Tensor, mask: Tensor, *, decay: 
     return mean_over_pages(per_page, differ(targets, usable))
 
 
-def list_mle(scores: Tensor, targets: Tensor, mask: Tensor, *, weights: Tensor | None = None) -> Tensor:
+def list_mle(
+    scores: Tensor,
+    targets: Tensor,
+    mask: Tensor,
+    *,
+    weights: Tensor | None = None,
+    mean_over: MeanOver = "items",
+) -> Tensor:
     """The target order should be likely when items are drawn one by one by their scores.
 
     Ties are grouped: each item competes with itself and the items of strictly lower target, never with its equals.
@@ -192,7 +203,10 @@ def list_mle(scores: Tensor, targets: Tensor, mask: Tensor, *, weights: Tensor |
     Args:
         weights: how many copies of itself an item stands for: it multiplies the item's own term, its share of the
             competition and its part of n. 0 is the same as masked out, 2 the same as two equal items; a posterior
-            probability that the target is right counts the item at that probability.
+            probability that the target is right counts the item at that probability: an unsure item still stands
+            among the competitors of better ones, at its weight, and going to 0 it leaves the list.
+        mean_over: ``items`` = n as above; ``ordered`` = without the items of the lowest target, so that a long tail
+            of equals does not make a list quieter the longer it is.
     Returns:
         Scalar, the mean over pages.
     Raises:
@@ -200,7 +214,7 @@ def list_mle(scores: Tensor, targets: Tensor, mask: Tensor, *, weights: Tensor |
         InputError: the mask is not bool, or a weight of a counted item is negative or not finite.
     Source: Xia et al. 2008, Listwise approach to learning to rank; ties grouped here.
     """
-    return plackett_luce(scores, targets, mask, weights=weights)
+    return plackett_luce(scores, targets, mask, weights=weights, mean_over=mean_over)
 
 
 def plackett_luce(
@@ -211,6 +225,7 @@ def plackett_luce(
     temperature: float = 1.0,
     top_k: int | None = None,
     weights: Tensor | None = None,
+    mean_over: MeanOver = "items",
 ) -> Tensor:
     """ListMLE of scores divided by a temperature, of the whole order or of its top only.
 
@@ -222,7 +237,7 @@ def plackett_luce(
         temperature: divides the scores; small = only close calls still teach.
         top_k: sum only over items with fewer than ``top_k`` items above them (a tie across the border counts whole)
             and divide by their number; None = all.
-        weights: copies an item stands for; see ``list_mle``.
+        weights: copies an item stands for; mean_over: what the sum is divided by; see ``list_mle``.
     Returns:
         Scalar, the mean over pages. Without ties exp(-n * loss) is the Plackett-Luce probability of the order.
     Raises:
@@ -235,12 +250,12 @@ def plackett_luce(
     if top_k is not None and top_k < 1:
         raise InputError(f"top_k: got {top_k}; allowed: 1 or more, or None for the whole order; choose one")
     usable = usable_items(targets, mask)
-    copies = usable.double() if weights is None else _copies(weights, usable)
+    copies = usable.double() if weights is None else counted_weights(weights, usable)
     usable = usable & (copies > 0)
     safe = safe_scores(scores, usable) / temperature
-    terms, copies, rank = _draws(safe, targets, usable, copies.to(safe.dtype))
+    terms, copies, rank, costs = _draws(safe, targets, usable, copies.to(safe.dtype))
     shares = copies if top_k is None else torch.where(rank < top_k, copies, 0.0)
-    number = shares.sum(1)
+    number = (shares if mean_over == "items" else torch.where(costs, shares, 0.0)).sum(1)
     per_page = (shares * terms).sum(1) / torch.where(number > 0, number, 1.0)
     return mean_over_pages(per_page, differ(targets, usable))
 
@@ -289,6 +304,19 @@ def safe_scores(scores: Tensor, usable: Tensor) -> Tensor:
     return torch.where(usable, wide, 0.0)
 
 
+def counted_weights(weights: Tensor, usable: Tensor) -> Tensor:
+    """Weights of the items that count, 0 elsewhere, without gradient. Shapes: [B, L] -> [B, L].
+
+    Raises:
+        InputError: one of them is negative or not finite.
+    """
+    counted = torch.where(usable, weights.detach(), 0.0)
+    if not bool(torch.isfinite(counted).all() & (counted >= 0).all()):
+        wrong = counted[~torch.isfinite(counted) | (counted < 0)]
+        raise InputError(f"weights: got {wrong[0].item()}; allowed: finite numbers from 0 up; 0 leaves an item out")
+    return counted
+
+
 def differences(scores: Tensor) -> Tensor:
     """``f_i - f_j`` of all pairs. Shapes: [B, L] -> [B, L, L]."""
     return scores.unsqueeze(2) - scores.unsqueeze(1)
@@ -324,8 +352,8 @@ def mean_over_pages(per_page: Tensor, teaches: Tensor) -> Tensor:
     return torch.where(teaches, per_page, 0.0).sum() / teaches.sum().clamp(min=1)
 
 
-def _draws(scores: Tensor, targets: Tensor, usable: Tensor, copies: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What drawing each item before all worse ones costs, with its copies and the number of better items.
+def _draws(scores: Tensor, targets: Tensor, usable: Tensor, copies: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What drawing each item before all worse ones costs, its copies, how many are better, and if any is worse.
 
     Items come back from worst to best, what does not count first with 0 copies.
     """
@@ -339,15 +367,7 @@ def _draws(scores: Tensor, targets: Tensor, usable: Tensor, copies: Tensor) -> t
     beats = real & (start > 0) & real.gather(1, before)
     lower = torch.logcumsumexp(mass, dim=1).gather(1, before)
     terms = torch.where(beats, -functional.logsigmoid(scores - lower), 0.0)
-    return terms, torch.where(real, copies, 0.0), scores.shape[1] - 1 - end
-
-
-def _copies(weights: Tensor, usable: Tensor) -> Tensor:
-    counted = torch.where(usable, weights.detach(), 0.0)
-    if not bool(torch.isfinite(counted).all() & (counted >= 0).all()):
-        wrong = counted[~torch.isfinite(counted) | (counted < 0)]
-        raise InputError(f"weights: got {wrong[0].item()}; allowed: finite numbers from 0 up; 0 leaves an item out")
-    return counted
+    return terms, torch.where(real, copies, 0.0), scores.shape[1] - 1 - end, beats
 
 
 def _tie_groups(key: Tensor) -> tuple[Tensor, Tensor]:
