@@ -18,8 +18,10 @@ from typer.testing import CliRunner
 from wholepage.apps import studies
 from wholepage.apps.cli import app
 from wholepage.apps.study_recipe import Recipe, read_recipe
+from wholepage.collections.synthetic import Synthetic
 from wholepage.evaluation.study_table import read_parquet
 from wholepage.pages.errors import InputError
+from wholepage.pages.model import Modality
 
 RECIPE = """
 name = "small"
@@ -161,6 +163,16 @@ def test_a_damaged_cell_is_named(recipe: Recipe, whole: Path, tmp_path: Path) ->
     cell.write_bytes(cell.read_bytes()[:-5])
     with pytest.raises(InputError, match=cell.name):
         studies.study(recipe, copy, workers=1, progress=quiet)
+
+
+def test_modalities_can_be_left_out(recipe: Recipe, tmp_path: Path) -> None:
+    data = msgspec.structs.replace(recipe.data, without=(Modality.ANSWER, Modality.VIDEO))
+    only = msgspec.structs.replace(recipe.experiments["cost"], methods=("lambdamart",), shares=(1.0,))
+    one = msgspec.structs.replace(recipe, data=data, experiments={"cost": only})
+    found = studies.study(one, tmp_path, workers=1, progress=quiet)
+    world = Synthetic(20, seed=7)
+    kept = sum(r.modality not in data.without for page in world.pages("train") for r in page.results)
+    assert {row.labels for row in found.rows} == {row.full_labels for row in found.rows} == {kept}
 
 
 def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from wholepage.pages.errors import InputError, ShapeError
 from wholepage.training.alignment import (
     aligned_kl,
     aligned_listwise,
+    aligned_odds,
     aligned_within,
     cross_modal_hinge,
     iso_tie,
@@ -119,6 +120,10 @@ def kl_row(s: list[float], t: list[float], g: list[int], tau_t: float = 1.0, tau
     return float(sum(a * math.log(a / b) for a, b in zip(p, q, strict=True)))
 
 
+def odds_row(s: list[float], t: list[float], g: list[int]) -> float | None:
+    return cross_entropy(softmax(t), s) - cross_entropy(softmax(t), t) if pairs(t) else None
+
+
 def loop(row: Row, scores: Tensor, targets: Tensor, group: Tensor, mask: Tensor) -> float:
     """Mean over pages of a page loss, over the items that count."""
     found = []
@@ -174,9 +179,10 @@ CASES: dict[str, tuple[Four, Callable[..., float]]] = {
         aligned(partial(aligned_kl, tau_teacher=0.7, tau_student=1.5, weights=BETAS)),
         partial(loop_by_group, partial(kl_row, tau_t=0.7, tau_s=1.5), BETAS),
     ),
+    "aligned_odds": (aligned(partial(aligned_odds, weights=BETAS)), partial(loop_by_group, odds_row, BETAS)),
 }
 EVERY = pytest.mark.parametrize("name", CASES)
-BY_MODALITY = ("aligned_listwise", "aligned_within", "aligned_kl")
+BY_MODALITY = ("aligned_listwise", "aligned_within", "aligned_kl", "aligned_odds")
 
 
 def batch(seed: int, pages: int = 6, items: int = 9) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -449,6 +455,10 @@ def test_aligned_losses_by_hand() -> None:
     p = math.exp(2) / (1 + math.exp(2))
     kl = [p * math.log(p / q) + (1 - p) * math.log((1 - p) / (1 - q)) for q in (0.75, 0.5)]
     assert aligned_kl(scores, teacher, group).item() == pytest.approx(sum(kl))
+    # as they stand the opinions are odds of e^.8 : 1 and e^7 : 1
+    odds = [cross_entropy(softmax(t), s) - cross_entropy(softmax(t), t) for s, t in (([math.log(3), 0.0], [0.9, 0.1]),)]
+    odds += [math.log(2) - cross_entropy(softmax([0.0, 7.0]), [0.0, 7.0])]
+    assert aligned_odds(scores, teacher, group).item() == pytest.approx(sum(odds))
 
 
 def test_cross_modal_losses_by_hand() -> None:
@@ -474,7 +484,7 @@ def test_alignment_never_compares_modalities() -> None:
     scores, teacher, group, mask = batch(13)
     group = torch.where(mask, group, -1)
     lifted = teacher + torch.where(group == 1, 100.0, 0.0)
-    for loss in (aligned_listwise, aligned_within, aligned_kl):
+    for loss in (aligned_listwise, aligned_within, aligned_kl, aligned_odds):
         assert loss(scores, lifted, group).item() == pytest.approx(loss(scores, teacher, group).item(), rel=1e-10)
     for loss in (aligned_listwise, aligned_within):  # nor do the scores of one reach the other
         moved = scores + torch.where(group == 1, 3.0, 0.0)

@@ -31,11 +31,15 @@ from wholepage.evaluation.study_report import study_latex, study_markdown, write
 from wholepage.evaluation.study_table import Measured, write_parquet
 from wholepage.pages.errors import InputError
 from wholepage.pages.lines import atomic_write
+from wholepage.pages.model import Modality
 from wholepage.rankers.encoders import Progress
 from wholepage.training.workers import Workers
 
 FORMAT = 1
 """Changed when equal settings would give other numbers, so that kept cells are done anew."""
+
+REFERENCES = {"alignment": "align=none", "budget": "concentrated", "teacher": "shuffled=0"}
+"""What the arms of an experiment are compared with, where it was measured."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,19 @@ def version() -> str:
 
 
 def _folds(data: Data, root: Path | None) -> list[Fold]:
+    return [Fold(_left(fold.train, data.without), _left(fold.test, data.without)) for fold in _whole_folds(data, root)]
+
+
+def _left(part: Judged, without: Sequence[Modality]) -> Judged:
+    """Pages without the results of some modalities; pages of which nothing is left are left out."""
+    if not without:
+        return part
+    pages = [page.keep([r.result_id for r in page.results if r.modality not in without]) for page in part.pages]
+    pages = [page for page in pages if len(page)]
+    return Judged(pages, part.judgments.restrict({page.query_id: page.result_ids for page in pages}))
+
+
+def _whole_folds(data: Data, root: Path | None) -> list[Fold]:
     if data.collection == "synthetic":
         world = open_collection("synthetic", queries=data.queries, seed=data.seed)
         taught, measured = (
@@ -215,7 +232,15 @@ def _rows(recipe: Recipe, work: Work, folder: Path) -> Iterable[Measured]:
 
 def _write(rows: Sequence[Measured], recipe: Recipe, out: Path, made_by: str) -> Outcome:
     write_parquet(rows, out / "measured.parquet")
-    write_study_report(rows, out / "report.html", title=recipe.name, margin=recipe.margin, made_by=made_by)
+    found = {(row.experiment, row.variant) for row in rows}
+    write_study_report(
+        rows,
+        out / "report.html",
+        title=recipe.name,
+        margin=recipe.margin,
+        made_by=made_by,
+        references={kind: variant for kind, variant in REFERENCES.items() if (kind, variant) in found},
+    )
     tables = study_markdown(rows, margin=recipe.margin)
     for name, text in (("tables.tex", study_latex(rows, margin=recipe.margin)), ("tables.md", tables)):
         with atomic_write(out / name) as file:

@@ -16,6 +16,7 @@ import msgspec
 
 from wholepage.annotation.selection import parse_strategy
 from wholepage.pages.errors import InputError
+from wholepage.pages.model import Modality
 from wholepage.training.single_modal import TowerConfig
 from wholepage.training.smar import Alignment, SmarConfig
 
@@ -48,6 +49,7 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         train_split, test_split: learned from, measured on.
         folds: cross-validate over so many folds of the training split's queries instead; 0 = do not.
         transfer_from: collections whose training split is learned from instead.
+        without: modalities whose results are left out, such as one that the training pages do not hold.
         queries, seed: size and chance of the generated collection, ``synthetic`` alone.
         text, image: encoders, as on the command line.
     """
@@ -58,6 +60,7 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     test_split: str = "dev"
     folds: int = 0
     transfer_from: tuple[str, ...] = ()
+    without: tuple[Modality, ...] = ()
     queries: int = 400
     seed: int = 7
     text: str = "minilm"

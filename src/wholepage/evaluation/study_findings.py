@@ -192,27 +192,25 @@ def half_table(halves: Sequence[Half], draw: Draw) -> Table:
 def ablation_table(arms: Sequence[Ablated], experiment: str, draw: Draw) -> Table:
     """The arms of one experiment on one collection, each with its difference from the reference."""
     names = arm_names(arms)
-    references = {one.reference for one in arms if one.reference is not None}
+    against = {Arm(one.method, one.variant, one.point.share): _against(one, names) for one in arms}
+    different = sorted(set(against.values()) - {NOTHING})
     rows: list[tuple[Cell, ...]] = []
     for one in arms:
-        against: tuple[Cell, ...] = ()
-        if len(references) > 1:
-            against = (NOTHING if one.reference is None else names[one.reference],)
-        difference = None
+        arm, difference = Arm(one.method, one.variant, one.point.share), None
         if one.difference is not None:
             mark = "†" if one.p_holm is not None and one.p_holm < 1 - draw.level else ""
             difference = Marked(one.difference, mark, one.low, one.high)
         point = one.point
         rows.append(
             (
-                names[Arm(one.method, one.variant, point.share)],
+                names[arm],
                 round(point.labels),
                 Marked(point.ndcg, "", point.low, point.high),
                 point.seed_std,
                 point.cross,
                 difference,
                 one.p_holm,
-                *against,
+                *([against[arm]] if len(different) > 1 else []),
             )
         )
     columns: tuple[str | Column, ...] = (
@@ -223,10 +221,10 @@ def ablation_table(arms: Sequence[Ablated], experiment: str, draw: Draw) -> Tabl
         Column(CROSS, best="highest"),
         "difference",
         Column("p (Holm)", digits=4),
-        *(["from"] if len(references) > 1 else []),
+        *(["from"] if len(different) > 1 else []),
     )
     title = experiment_name(experiment)
-    known = f" Difference: from {names[next(iter(references))]}." if len(references) == 1 else ""
+    known = f" Difference: from {different[0]}." if len(different) == 1 else ""
     return Table(
         columns,
         tuple(rows),
@@ -245,6 +243,18 @@ def arm_names(arms: Sequence[Ablated]) -> dict[Arm, str]:
         told = not several or "(" in one.variant or one.point.share == 0
         names[Arm(one.method, one.variant, one.point.share)] = name if told else f"{name}, {percent(one.point.share)}"
     return names
+
+
+def _against(one: Ablated, names: Mapping[Arm, str]) -> str:
+    """What the arm is compared with: of its name, what differs from the arm's own."""
+    other = one.reference
+    if other is None:
+        return NOTHING
+    if other.method == one.method and other.share == one.point.share and other.variant:
+        return other.variant
+    if other.variant == one.variant and (other.share == one.point.share or one.point.share == 0):
+        return method_name(other.method)
+    return names[other]
 
 
 def sizes(found: Findings, collection: str) -> str:

@@ -38,7 +38,7 @@ from wholepage.evaluation.study_words import (
     needed_in_words,
     percent,
 )
-from wholepage.evaluation.tables import write_latex, write_table
+from wholepage.evaluation.tables import markdown_text, write_latex, write_table
 
 
 def write_study_report(
@@ -79,7 +79,7 @@ def study_latex(rows: Iterable[Measured], *, margin: float = 0.005, resamples: i
     found = find_out(rows, draw=Draw(margin=margin, resamples=resamples))
     written = []
     for table in _tables(found):
-        label = "tab:" + re.sub(r"[^a-z0-9]+", "-", table.caption.rstrip(".").lower())[:60].strip("-")
+        label = "tab:" + re.sub(r"[^a-z0-9]+", "-", table.caption.lower()).strip("-")
         caption = f"{table.caption} {table.note}".strip()
         written.append(write_latex(table.rows, table.columns, caption=caption, label=label))
     return "\n".join(written)
@@ -92,9 +92,10 @@ def study_markdown(rows: Iterable[Measured], *, margin: float = 0.005, resamples
         InputError: no rows, or rows that do not fit together.
     """
     found = find_out(rows, draw=Draw(margin=margin, resamples=resamples))
-    parts = ["\n\n".join(_statements(found))] if found.needed else []
+    parts = ["\n\n".join(map(markdown_text, _statements(found)))] if found.needed else []
     for table in _tables(found):
-        parts.append(f"**{table.caption}**\n\n{write_table(table.rows, table.columns)}\n{table.note}".rstrip())
+        caption, note = markdown_text(table.caption), markdown_text(table.note)
+        parts.append(f"**{caption}**\n\n{write_table(table.rows, table.columns)}\n{note}".rstrip())
     return "\n\n".join(parts) + "\n"
 
 

@@ -109,7 +109,7 @@ def write_table(rows: Sequence[Sequence[Cell]], columns: Sequence[str | Column])
         ShapeError: a row with more or fewer cells than columns.
     """
     table = show_table(rows, columns)
-    head = [_markdown(name) for name in table.headings]
+    head = [markdown_text(name) for name in table.headings]
     body = [[_markdown_cell(cell) for cell in row] for row in table.rows]
     widths = [max(3, *(len(line[i]) for line in [head, *body])) for i in range(len(head))]
     rule = ["-" * (width - 1) + (":" if right else "-") for width, right in zip(widths, table.numeric, strict=True)]
@@ -206,14 +206,15 @@ def _number(number: int | float | None, digits: int) -> str:
     return (_MINUS if negative else "") + written.lstrip("-")
 
 
-def _markdown(text: str) -> str:
+def markdown_text(text: str) -> str:
+    """The text as it may stand in Markdown, in one line."""
     return re.sub(r"([\\|*_`<\[\]~])", r"\\\1", " ".join(text.split()))
 
 
 def _markdown_cell(cell: ShownCell) -> str:
-    text = _markdown(cell.text)
+    text = markdown_text(cell.text)
     interval = f" \\[{cell.interval[0]}, {cell.interval[1]}\\]" if cell.interval else ""
-    return (f"**{text}**" if cell.best else text) + _markdown(cell.mark) + interval
+    return (f"**{text}**" if cell.best else text) + markdown_text(cell.mark) + interval
 
 
 _LATEX = {

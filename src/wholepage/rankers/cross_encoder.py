@@ -71,6 +71,14 @@ class PairReader:
         self.truncated += len(long)
         return whole
 
+    def save(self, folder: str) -> None:
+        """Write the tokenizer's files; the same, whatever it read before."""
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        if backend is not None:  # it keeps, and would save, how it was last asked to cut
+            backend.no_truncation()
+            backend.no_padding()
+        self.tokenizer.save_pretrained(folder)
+
     def _tokens(self, pairs: Sequence[tuple[str, str]], **how: Any) -> list[Tokens]:
         queries, texts = zip(*pairs, strict=True)
         read = self.tokenizer(list(queries), list(texts), padding=False, verbose=False, **how)
@@ -213,7 +221,7 @@ class TrainedCrossEncoder:
             with tempfile.TemporaryDirectory() as place, _quiet(transformers):
                 written: Any = member
                 written.save_pretrained(place)
-                self.reader.tokenizer.save_pretrained(place)
+                self.reader.save(place)
                 files |= {f"{index}/{path.name}": path.read_bytes() for path in sorted(Path(place).iterdir())}
         config = {
             "modality": self.modality.value,

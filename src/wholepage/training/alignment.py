@@ -124,6 +124,30 @@ def aligned_kl(
     return _by_modality(loss, scores, teacher, group, weights)
 
 
+def aligned_odds(
+    scores: Tensor, teacher: Tensor, group: Tensor, *, weights: Mapping[int, float] | None = None
+) -> Tensor:
+    """Within each modality, the scores should give the odds that the modality's own ranker gives.
+
+    For rankers whose scores are log-odds of being the one to choose, as a softmax loss makes them. How sure the ranker
+    is counts: where it is sure only the best must stand out, where it is not little is asked. What it puts far
+    below the best weighs next to nothing, so it needs no ``tied_tail``.
+
+    Shapes:
+        scores, teacher: [B, L] float; NaN in teacher = no opinion
+        group: [B, L] int modality code; -1 = padding
+    Args:
+        weights: modality code -> beta; a code not named weighs 1.0, and 0.0 leaves a modality out.
+    Returns:
+        Scalar: sum over modalities of beta times the mean over pages of KL(teacher || scores); at least 0.
+    Raises:
+        ShapeError: the three shapes differ.
+        InputError: group is not of whole numbers, or a weight is negative.
+    Source: ours; a soft form of arXiv 2510.16803's single-modal supervision.
+    """
+    return _by_modality(_kl, scores, teacher, group, weights)
+
+
 def tied_tail(teacher: Tensor, group: Tensor, *, depth: float) -> Tensor:
     """A teacher's scores with everything far below the best of its modality made equal.
 
@@ -244,8 +268,14 @@ def _standardised_kl(
     centred = centred / centred.abs().amax(1, keepdim=True).clamp(min=torch.finfo(centred.dtype).tiny)
     deviation = (centred.square().sum(1, keepdim=True) / number).sqrt()
     standard = centred / torch.where(deviation > 0, deviation, 1.0)
-    wanted = masked_log_softmax((standard / tau_teacher).to(safe.dtype), usable)
-    given = masked_log_softmax(safe / tau_student, usable)
+    wanted = torch.where(usable, standard / tau_teacher, torch.nan).to(safe.dtype)
+    return _kl(safe / tau_student, wanted, usable)
+
+
+def _kl(scores: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
+    usable = usable_items(teacher, mask)
+    wanted = masked_log_softmax(safe_scores(teacher, usable), usable)
+    given = masked_log_softmax(safe_scores(scores, usable), usable)
     per_page = (wanted.exp() * (wanted - given)).sum(1)
     return mean_over_pages(per_page, differ(teacher, usable))
 

@@ -25,6 +25,7 @@ from wholepage.pages.model import Modality
 from wholepage.training.alignment import (
     aligned_kl,
     aligned_listwise,
+    aligned_odds,
     aligned_within,
     cross_modal_hinge,
     iso_tie,
@@ -36,7 +37,7 @@ from wholepage.training.losses import MeanOver, check_number, list_mle
 from wholepage.training.preferences import preferred
 from wholepage.training.single_modal import LIKENESS
 
-Alignment = Literal["none", "listwise", "pairwise", "kl"]
+Alignment = Literal["none", "listwise", "pairwise", "kl", "odds"]
 
 _CODES = {modality: code for code, modality in enumerate(Modality)}
 
@@ -48,7 +49,8 @@ class SmarConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         align: form of the single-modal supervision; ``none`` = people's answers alone (SFT).
         align_mean: what the listwise form divides by, see ``aligned_listwise``; ``ordered`` for long or uneven lists.
         align_weight: of all alignment terms; betas: of single modalities, 1.0 where not named.
-        teacher_depth: log-odds below the best of a modality from which a teacher's order counts no more.
+        teacher_depth: log-odds below the best of a modality from which a teacher's order counts no more; ``odds`` has
+            no need of it.
         teacher_trust: ``measured`` = a modality's beta shrinks with the pair accuracy of its teacher on the bought
             grades (``trust``), so that a teacher that guesses fades out; ``given`` = betas as they stand.
         page_weight: of the page grades; 0 = they teach no order.
@@ -132,7 +134,9 @@ def smar_loss(scores: Tensor, batch: PageBatch, config: SmarConfig) -> Tensor:
             scores, grades, items.group, items.mask, eps=config.tie_eps, weights=batch.weights
         )
     if config.aligns:
-        teacher = tied_tail(batch.teacher, items.group, depth=config.teacher_depth)
+        teacher = batch.teacher
+        if config.align != "odds":
+            teacher = tied_tail(teacher, items.group, depth=config.teacher_depth)
         betas = {_CODES[modality]: beta for modality, beta in config.betas.items()}
         total = total + config.align_weight * _form(config)(scores, teacher, items.group, weights=betas)
     return torch.as_tensor(total)
@@ -160,6 +164,7 @@ def _form(config: SmarConfig) -> Callable[..., Tensor]:
         "listwise": partial(aligned_listwise, mean_over=config.align_mean),
         "pairwise": partial(aligned_within, margin=config.margin),
         "kl": aligned_kl,
+        "odds": aligned_odds,
     }
     return forms[config.align]
 
