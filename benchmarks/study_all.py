@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/study_all.py --root DATA_FOLDER [--recipes cost_fashion cost_opencqa ...] [--runs runs]
 
-Each recipe is run by ``wholepage study``, in a process of its own; what was killed goes on where it was. Reports and rows
-stay in the folder of runs.
+Each recipe is run by ``wholepage study``, in a process of its own; what was killed goes on where it was. Reports and
+rows stay in the folder of runs.
 """
 
 from __future__ import annotations
@@ -47,9 +47,8 @@ def main() -> None:
         command = ["study", f"recipes/{name}.toml", "--out", str(asked.runs / name)]
         command += [] if asked.root is None else ["--root", str(asked.root)]
         start = time.perf_counter()
-        subprocess.run(
-            [sys.executable, "-m", "wholepage", *command], check=True, stdout=subprocess.DEVNULL, cwd=HERE.parent
-        )
+        run = [sys.executable, "-m", "wholepage", *command]
+        subprocess.run(run, check=True, stdout=subprocess.DEVNULL, cwd=HERE.parent)
         wall_s = time.perf_counter() - start
         shown = shlex.join(["wholepage", "study", f"recipes/{name}.toml", "--root", "DATA"])
         head = f"# {name}\n\n`{shown}` · commit {commit()} · {machine()} · {wall_s:.0f} s\n\n"

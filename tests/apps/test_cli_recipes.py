@@ -178,12 +178,12 @@ def test_strategies_that_ask_one_by_one(beside: Path, tmp_path: Path, strategy: 
 
 
 def test_a_ranker_trained_before_a_calibration_and_a_small_copy(texts: Path, own: Path, tmp_path: Path) -> None:
-    tables = DATA.replace("own", str(own)) + "[select]\nshare = 0.5\n[calibrate]\nfolds = 2\n[distill]\nwidth = 8\n"
+    tables = DATA.replace("own", str(own)) + "[select]\nshare = 1.0\n[calibrate]\nfolds = 2\n[distill]\nwidth = 8\n"
     path = recipe(tmp_path, tables + "loop = { epochs = 1 }\n")
     text = path.read_text(encoding="utf-8").replace(
         f"[single.text]\n{TOWER}", f'[single.text]\nkind = "model"\nfolder = "{texts}"\n'
     )
-    text = text.replace("keep = 16\nloop = { epochs = 1 }", "keep = 16\nloop = { epochs = 15 }")
+    text = text.replace("keep = 16\nloop = { epochs = 1 }", "keep = 16\nloop = { epochs = 40, batch_size = 4 }")
     path.write_text(text, encoding="utf-8")
     said = run("train", "smar", path, "--out", tmp_path / "model", "--json")
     assert said.exit_code == 0, said.output
