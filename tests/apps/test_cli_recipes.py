@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import string
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
+from transformers import BertConfig, BertModel, BertTokenizerFast
 from typer.testing import CliRunner, Result
 
 import wholepage
@@ -122,6 +125,46 @@ def test_what_one_modality_cannot_do(beside: Path, tmp_path: Path) -> None:
     assert not out.exists()
 
 
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random transformer that reads letters."""
+    folder = tmp_path_factory.mktemp("bert")
+    letters = [*string.ascii_lowercase, *string.digits]
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
+    (folder / "vocab.txt").write_text("\n".join(words))
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    BertModel(BertConfig(vocab_size=len(words), max_position_embeddings=64, **sizes)).save_pretrained(folder)
+    BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
+    return folder
+
+
+def test_a_cross_encoder_of_texts(beside: Path, bert: Path, tmp_path: Path) -> None:
+    kind = f'[single.text]\nkind = "cross-encoder"\nmodel = "{bert}"\nmax_tokens = 64\nloop = {{ epochs = 1 }}\n'
+    path = recipe(tmp_path, DATA.replace("own", str(beside)))
+    path.write_text(path.read_text(encoding="utf-8").replace(f"[single.text]\n{TOWER}", kind), encoding="utf-8")
+    said = run("train", "text", path, "--out", tmp_path / "text", "--json")
+    assert said.exit_code == 0, said.output
+    facts = json.loads(said.stdout)
+    assert (facts["kind"], facts["config"]["folds"]) == ("cross-encoder", 2)
+    assert 0 < facts["truncated"] <= facts["labels"]
+    assert f"{facts['truncated']} labelled results were longer than the ranker reads" in said.stderr
+    ranked = run("rank", beside / "dev.pages.jsonl", "--model", tmp_path / "text", "--only", "text")
+    assert ranked.exit_code == 0, ranked.output
+    assert "ranked by cross-encoder-text" in ranked.stderr
+    assert "results were longer than the ranker reads" in ranked.stderr
+    started = run("train", "text", beside, "--kind", "cross-encoder", "--start", tmp_path / "gone", "--out", "x")
+    assert started.exit_code == 6
+    assert "no such folder" in started.stderr
+    whole = run("train", "smar", path, "--out", tmp_path / "page", "--json")
+    assert whole.exit_code == 0, whole.output
+    facts = json.loads(whole.stdout)
+    assert facts["truncated"]["text"] > 0
+    assert facts["single"]["text"]["model"] == bert.name
+    assert (tmp_path / "page" / "single-text" / "0" / "model.safetensors").is_file()
+    assert run("rank", beside / "dev.pages.jsonl", "--model", tmp_path / "page").exit_code == 0
+
+
 # --- the whole pipeline -----------------------------------------------------------------------------------------------
 
 
@@ -183,7 +226,7 @@ def test_a_ranker_trained_before_a_calibration_and_a_small_copy(texts: Path, own
     text = path.read_text(encoding="utf-8").replace(
         f"[single.text]\n{TOWER}", f'[single.text]\nkind = "model"\nfolder = "{texts}"\n'
     )
-    text = text.replace("keep = 16\nloop = { epochs = 1 }", "keep = 16\nloop = { epochs = 40, batch_size = 4 }")
+    text = text.replace("keep = 16\nloop = { epochs = 1 }", "keep = 16\nloop = { epochs = 20, batch_size = 4 }")
     path.write_text(text, encoding="utf-8")
     said = run("train", "smar", path, "--out", tmp_path / "model", "--json")
     assert said.exit_code == 0, said.output

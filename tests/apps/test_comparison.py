@@ -34,7 +34,7 @@ ONCE = LoopConfig(epochs=1)
 SETTINGS = Settings(
     towers=TowerConfig(folds=2, loop=ONCE, teacher_loop=ONCE), smar=SmarConfig(members=1, keep=8, loop=ONCE)
 )
-ROWS = ["raw", "zscore", "minmax", "rrf", "round_robin", "isotonic_10", "lambdamart", "lambdamart_100"]
+ROWS = ["raw", "zscore", "minmax", "rrf", "round_robin", "isotonic_10", "lambdamart", "lambdamart_100", "context"]
 ROWS += ["align_only", "sft_10", "smar_10", "smar_30", "sft_100"]
 
 
@@ -134,7 +134,7 @@ def test_heads_are_given_what_was_bought_and_nothing_else(world: World, watched:
 def test_labels_are_what_each_row_was_trained_on(watched: Watched) -> None:
     trained = watched.outcome.trained
     ten, thirty, full = trained.selections[0.1].labels, trained.selections[0.3].labels, trained.full_labels
-    wanted = dict.fromkeys(ROWS, 0) | dict.fromkeys(("isotonic_10", "lambdamart", "sft_10", "smar_10"), ten)
+    wanted = dict.fromkeys(ROWS, 0) | dict.fromkeys(("isotonic_10", "lambdamart", "context", "sft_10", "smar_10"), ten)
     wanted |= {"smar_30": thirty, "sft_100": full, "lambdamart_100": full}
     assert {row.ranker: row.labels for row in watched.outcome.rows} == wanted
     assert trained.model.made_of["page_labels"] == ten

@@ -122,7 +122,7 @@ def test_a_part_of_a_loop_changes_that_part_of_its_own_loop(tmp_path: Path) -> N
     ("text", "field", "says"),
     [
         ("[smar]\nalgin = 1", "smar.algin", "an unknown field; allowed: align, "),
-        ('[smar]\nalign = "sideways"', "smar.align", "allowed: 'kl', 'listwise', 'none', 'pairwise'"),
+        ('[smar]\nalign = "sideways"', "smar.align", "got 'sideways'; allowed: 'kl', 'listwise', 'none', "),
         ('[smar.loop]\nepochs = "many"', "smar.loop.epochs", "got str; allowed: int"),
         ("[smar.loop]\nepochs = 0", "smar.loop", "LoopConfig.epochs"),
         ("[single.words]\nrank = 1", "single", "'words'; allowed: 'text', 'image', 'video', 'answer'"),

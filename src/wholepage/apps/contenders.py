@@ -7,7 +7,7 @@ many page labels.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from wholepage.annotation.oracles import PerfectAnnotator, ask
-from wholepage.annotation.selection import Selection, parse_strategy, select
+from wholepage.annotation.buying import Purchase, buy
+from wholepage.annotation.oracles import PerfectAnnotator
+from wholepage.annotation.selection import Selection, parse_strategy
 from wholepage.pages.errors import InputError
 from wholepage.pages.judgments import Judgments
 from wholepage.pages.model import Page, Ranking
 from wholepage.pages.protocols import Ranker, Scorer, ranking_of
+from wholepage.rankers.context_aware import ContextAware
 from wholepage.rankers.features import Featurizer, PageItems
 from wholepage.rankers.fusion import (
     IsotonicMerge,
@@ -33,7 +35,8 @@ from wholepage.rankers.fusion import (
 )
 from wholepage.rankers.lambdamart import LambdaMart
 from wholepage.rankers.matching import ResultVectors
-from wholepage.rankers.whole_page import WholePageRanker
+from wholepage.rankers.whole_page import WholePageRanker, head_spread
+from wholepage.training.context_aware import ContextAwareConfig, fit_context_aware
 from wholepage.training.loop import Progress
 from wholepage.training.single_modal import SingleModalFit, TowerConfig, fit_single_modal
 from wholepage.training.smar import SmarConfig, fit_featurizer, fit_smar
@@ -105,21 +108,25 @@ class Trained:
 class ReadOnce(Featurizer):
     """A Featurizer that remembers the pages it read last, for many rankers are asked about the same ones in turn."""
 
-    _last: tuple[list[Page], list[PageItems]] | None = None
+    _kept: dict[bool, tuple[list[Page], Sequence[NDArray[np.float32]], list[PageItems]]] | None = None
 
     def read(self, pages: Sequence[Page], scores: Sequence[NDArray[np.float32]] | None = None) -> list[PageItems]:
-        """See ``Featurizer.read``; pages count as the same when they are the same objects."""
-        if scores is not None:
-            return super().read(pages, scores)
-        if self._last is None or not _same(self._last[0], pages):
-            self._last = (list(pages), super().read(pages))
-        return self._last[1]
+        """See ``Featurizer.read``; pages and scores count as the same when they are the same objects.
+
+        The last reading with scores given and the last without are both remembered.
+        """
+        kept = {} if self._kept is None else self._kept
+        last = kept.get(scores is None)
+        if last is None or not (_same(last[0], pages) and _same(last[1], scores or ())):
+            last = (list(pages), list(scores or ()), super().read(pages, scores))
+            self._kept = {**kept, scores is None: last}
+        return last[2]
 
     @classmethod
     def of(cls, featurizer: Featurizer) -> ReadOnce:
         """The same reading, remembered."""
         f = featurizer
-        return cls(f.upstream, f.vectors, f.known, f.scale, f.vector_scale, f.read_as)
+        return cls(f.upstream, f.vectors, f.known, f.scale, f.vector_scale, f.read_as, users=f.users)
 
 
 class ScoredOnce:
@@ -140,15 +147,15 @@ class ScoredOnce:
         return self._last[1]
 
 
-def _same(ours: Sequence[Page], theirs: Sequence[Page]) -> bool:
+def _same(ours: Sequence[object], theirs: Sequence[object]) -> bool:
     return len(ours) == len(theirs) and all(a is b for a, b in zip(ours, theirs, strict=True))
 
 
-class LambdaMartRanker:
-    """LambdaMART on the page head's numeric features, as a Ranker."""
+class FeatureRanker:
+    """A model of the page head's numeric features, LambdaMART or the context-aware ranker, as a Ranker."""
 
-    def __init__(self, featurizer: Featurizer, trees: LambdaMart, name: str) -> None:
-        self.featurizer, self.trees, self._name = featurizer, trees, name
+    def __init__(self, featurizer: Featurizer, model: LambdaMart | ContextAware, name: str) -> None:
+        self.featurizer, self.model, self._name = featurizer, model, name
 
     @property
     def name(self) -> str:
@@ -156,7 +163,7 @@ class LambdaMartRanker:
 
     def rank(self, pages: Sequence[Page]) -> list[Ranking]:
         """One ranking a page, best first."""
-        scores = self.trees.predict([items.numbers for items in self.featurizer.read(pages)])
+        scores = self.model.predict([items.numbers for items in self.featurizer.read(pages)])
         return [ranking_of(page, given, self.name) for page, given in zip(pages, scores, strict=True)]
 
 
@@ -221,27 +228,35 @@ class _Work:
             ("round_robin", RoundRobin),
         ):
             self._keep(name, merge(upstream), 0)
-        chosen = {share: self._buy(share) for share in self.settings.shares}
-        bought = {share: ask(self.pages, choice, PerfectAnnotator(self.judgments)) for share, choice in chosen.items()}
+        bought = {share: self._buy(share) for share in self.settings.shares}
         first = self.settings.shares[0]
-        few, everything = bought[first], self.judgments.restrict({p.query_id: p.result_ids for p in self.pages})
+        few = bought[first]
+        everything = self.judgments.restrict({page.query_id: page.result_ids for page in self.pages})
         isotonic = IsotonicMerge(upstream, read_as=self.smar.read_as)
-        self._timed("isotonic", lambda: isotonic.fit(self.pages, few, self.fit.out_of_fold))
-        self._keep(f"isotonic_{_percent(first)}", isotonic, len(few))
-        self._trees("lambdamart", few)
-        self._trees("lambdamart_100", everything)
-        self._head("align_only", Judgments(), page_weight=0.0)
-        self._head(f"sft_{_percent(first)}", few, align="none")
+        self._timed("isotonic", lambda: isotonic.fit(self.pages, few.judgments, self.fit.out_of_fold))
+        self._keep(f"isotonic_{_percent(first)}", isotonic, few.labels)
+        self._trees("lambdamart", few.judgments, few.labels)
+        self._trees("lambdamart_100", everything, len(everything))
+        self._context("context", few)
+        self._head("align_only", Judgments(), 0, page_weight=0.0)
+        self._head(f"sft_{_percent(first)}", few.judgments, few.labels, bought=few, align="none")
         for share, given in bought.items():
-            self._head(f"smar_{_percent(share)}", given, chosen=chosen[share])
-        self._head("sft_100", everything, align="none")
+            self._head(f"smar_{_percent(share)}", given.judgments, given.labels, bought=given)
+        self._head("sft_100", everything, len(everything), align="none")
+        selections = {share: given.selection for share, given in bought.items()}
         return Trained(
-            self.rankers, self.labels, len(everything), self.fit.labels, selections=chosen, seconds=self.seconds
+            self.rankers, self.labels, len(everything), self.fit.labels, selections=selections, seconds=self.seconds
         )
 
-    def _buy(self, share: float) -> Selection:
+    def _buy(self, share: float) -> Purchase:
         strategy = parse_strategy(f"{self.settings.strategy}(p={share})")
-        return select(self.pages, self.fit.teachers, strategy, seed=self.settings.seed)
+        annotator = PerfectAnnotator(self.judgments)
+        return buy(self.pages, self.fit.teachers, strategy, annotator, seed=self.settings.seed, doubts=self._doubts)
+
+    def _doubts(self, so_far: Judgments) -> list[NDArray[np.float32]]:
+        """How far heads trained on what is bought so far disagree about the training pages."""
+        ranker = self._fit("doubts", so_far, {}, None, {})
+        return head_spread(ranker.heads, self.featurizer.read(self.pages, self.fit.out_of_fold))[1]
 
     def _keep(self, name: str, ranker: Ranker, labels: int) -> None:
         self.rankers[name], self.labels[name] = ranker, labels
@@ -252,30 +267,61 @@ class _Work:
         self.seconds[name] = time.perf_counter() - start
         return made
 
-    def _trees(self, name: str, given: Judgments) -> None:
-        features = [items.numbers for items in self.featurizer.read(self.pages, self.fit.out_of_fold)]
-        grades = [_grades(page, given) for page in self.pages]
+    def _trees(self, name: str, given: Judgments, labels: int) -> None:
+        features, grades = self._numbers(given)
         trees = self._timed(name, lambda: LambdaMart(num_threads=1).fit(features, grades, seed=self.settings.seed))
-        self._keep(name, LambdaMartRanker(self.featurizer, trees, name), len(given))
+        self._keep(name, FeatureRanker(self.featurizer, trees, name), labels)
 
-    def _head(self, name: str, given: Judgments, *, chosen: Selection | None = None, **changes: Any) -> None:
-        ranker = self._timed(
+    def _context(self, name: str, given: Purchase) -> None:
+        features, grades = self._numbers(given.judgments)
+        net = self._timed(
             name,
-            lambda: fit_smar(
-                self.pages,
-                given,
-                self.fit,
-                self.vectors,
-                msgspec.structs.replace(self.smar, **changes),
-                featurizer=self.featurizer,
+            lambda: fit_context_aware(
+                features,
+                grades,
+                ContextAwareConfig(members=self.smar.members),
+                seed=self.settings.seed,
                 folder=None if self.folder is None else self.folder / name,
                 workers=self.workers,
-                made_of={"strategy": chosen.strategy if chosen else None, "seed": self.settings.seed},
-                name=name,
                 progress=self.progress,
             ),
         )
-        self._keep(name, ranker, len(given))
+        self._keep(name, FeatureRanker(self.featurizer, net, name), given.labels)
+
+    def _numbers(self, given: Judgments) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
+        items = self.featurizer.read(self.pages, self.fit.out_of_fold)
+        return [of.numbers for of in items], [_grades(page, given) for page in self.pages]
+
+    def _head(
+        self, name: str, given: Judgments, labels: int, *, bought: Purchase | None = None, **changes: Any
+    ) -> None:
+        weights = bought.weights if bought else {}
+        spec = bought.selection.strategy if bought else None
+        ranker = self._timed(name, lambda: self._fit(name, given, weights, spec, changes))
+        self._keep(name, ranker, labels)
+
+    def _fit(
+        self,
+        name: str,
+        given: Judgments,
+        weights: Mapping[str, Mapping[str, float]],
+        strategy: str | None,
+        changes: Mapping[str, Any],
+    ) -> WholePageRanker:
+        return fit_smar(
+            self.pages,
+            given,
+            self.fit,
+            self.vectors,
+            msgspec.structs.replace(self.smar, **changes),
+            featurizer=self.featurizer,
+            weights=weights,
+            folder=None if self.folder is None or name == "doubts" else self.folder / name,
+            workers=self.workers,
+            made_of={"strategy": strategy, "seed": self.settings.seed},
+            name=name,
+            progress=self.progress,
+        )
 
 
 def _grades(page: Page, judgments: Judgments) -> NDArray[np.float32]:

@@ -33,6 +33,7 @@ LABELS = {
     "round_robin": "round robin",
     "lambdamart": "LambdaMART, same labels",
     "lambdamart_100": "LambdaMART, all labels",
+    "context": "self-attention, same labels",
     "align_only": "alignment only",
 }
 
