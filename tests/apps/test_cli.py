@@ -100,6 +100,7 @@ def test_version_and_module() -> None:
         (errors.ImageError("u", "missing", "x"), 5),
         (errors.WeightsError("x"), 6),
         (errors.DecodingError("x"), 6),
+        (errors.WorkerLost("x"), 6),
         (errors.BudgetSpent("x"), 7),
         (PermissionError("x"), 1),
     ],

@@ -22,6 +22,7 @@ from wholepage.collections.synthetic import Synthetic
 from wholepage.evaluation.study_table import read_parquet
 from wholepage.pages.errors import InputError
 from wholepage.pages.model import Modality
+from wholepage.pages.records import write_judgments, write_pages
 
 RECIPE = """
 name = "small"
@@ -141,6 +142,45 @@ def test_a_finished_study_does_nothing_again(recipe: Recipe, whole: Path) -> Non
     assert (whole / "measured.parquet").read_bytes() == bytes_before
 
 
+def test_a_finished_study_needs_no_encoder(recipe: Recipe, whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*given: object, **named: object) -> None:
+        pytest.fail("an encoder was loaded")
+
+    monkeypatch.setattr(studies, "result_vectors", refused)
+    studies.study(recipe, whole, made_by="a test", workers=1, progress=quiet)
+
+
+def test_a_second_process_is_kept_out(recipe: Recipe, tmp_path: Path) -> None:
+    fcntl = pytest.importorskip("fcntl", reason="no locks of this kind on this system")
+    out = tmp_path / "held"
+    out.mkdir()
+    with (out / ".lock").open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match=r"held: got a second process .*--out"):
+            studies.study(recipe, out, workers=1, progress=quiet)
+    assert [path.name for path in out.iterdir()] == [".lock"]
+
+
+def test_a_run_killed_between_two_grounds_finds_its_checkpoints(
+    recipe: Recipe, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(whole, copy)
+    told: list[Path] = []
+
+    def stopped(places: dict[int, Path], *given: object, folder: Path, **named: object) -> None:
+        told.append(folder)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(studies, "prepare", stopped)
+    for ground in sorted((copy / "grounds").iterdir()):
+        shutil.rmtree(ground)
+        with pytest.raises(KeyboardInterrupt):
+            studies.study(recipe, copy, workers=1, progress=quiet)
+    assert len(told) == 2
+    assert len(set(told)) == 1
+
+
 def test_changed_settings_are_done_anew(recipe: Recipe, whole: Path) -> None:
     """Cells of other settings stay, and are not mistaken for these."""
     only = msgspec.structs.replace(recipe.experiments["cost"], methods=("sft",), shares=(1.0,))
@@ -173,6 +213,30 @@ def test_modalities_can_be_left_out(recipe: Recipe, tmp_path: Path) -> None:
     world = Synthetic(20, seed=7)
     kept = sum(r.modality not in data.without for page in world.pages("train") for r in page.results)
     assert {row.labels for row in found.rows} == {row.full_labels for row in found.rows} == {kept}
+
+
+def test_pages_and_judgments_of_ones_own_are_read(tmp_path: Path) -> None:
+    world = Synthetic(20, seed=7)
+    write_pages(tmp_path / "pages.jsonl", world.pages("train"))
+    write_judgments(tmp_path / "said.jsonl", world.judgments("train"))
+    data = f"""
+        name = "own"
+        [data]
+        collection = "{tmp_path / "pages.jsonl"}"
+        judgments = "{tmp_path / "said.jsonl"}"
+        train_split = "all"
+        folds = 3
+        [experiments.cost]
+        methods = ["zscore"]
+    """
+    (tmp_path / "own.toml").write_text(data)
+    found = studies._folds(read_recipe(tmp_path / "own.toml").data, None)
+    ids = [{page.query_id for page in fold.test.pages} for fold in found]
+    assert len(ids) == 3
+    assert set().union(*ids) == {page.query_id for page in world.pages("train")}
+    for fold in found:
+        assert not {page.query_id for page in fold.train.pages} & {page.query_id for page in fold.test.pages}
+        assert fold.test.judgments.by_result(fold.test.pages[0].query_id)
 
 
 def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:

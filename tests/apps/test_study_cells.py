@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 
+from wholepage.annotation.oracles import PerfectAnnotator
+from wholepage.apps import study_cells
 from wholepage.apps.study_cells import Done, dealt_anew, measure_cell, measured, run_cell
 from wholepage.apps.study_ground import Ground, Side, load, prepare
 from wholepage.apps.study_recipe import Cell, Method
 from wholepage.collections.synthetic import Synthetic
 from wholepage.pages.errors import InputError
-from wholepage.pages.judgments import Judgments
+from wholepage.pages.judgments import Judgments, Question, Verdict
 from wholepage.pages.model import Modality
 from wholepage.pages.protocols import ranking_of
 from wholepage.rankers.encoders import TextEncoder
 from wholepage.rankers.matching import ResultVectors
+from wholepage.training.context_aware import fit_context_aware
 from wholepage.training.loop import LoopConfig
 from wholepage.training.single_modal import TowerConfig
 from wholepage.training.smar import SmarConfig
@@ -93,6 +97,37 @@ def test_grades_that_were_not_bought_change_nothing(ground: Ground, method: Meth
     assert measure_cell(other, cell(method), SMAR).queries == measure_cell(ground, cell(method), SMAR).queries
 
 
+@pytest.mark.parametrize("method", ["smar", "sft", "lambdamart"])
+@pytest.mark.parametrize("strategy", ["active(p=0.3)", "anchors(p=0.2)"])
+def test_strategies_that_go_by_answers_see_only_those_they_paid_for(
+    ground: Ground, method: Method, strategy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was not asked for is exchanged: then the same is asked, and the same comes out."""
+    asked: set[tuple[str, str]] = set()
+    answer = PerfectAnnotator.answer
+
+    def recorded(self: PerfectAnnotator, question: Question) -> Verdict:
+        asked.add((question.page.query_id, question.left_id))
+        return answer(self, question)
+
+    monkeypatch.setattr(PerfectAnnotator, "answer", recorded)
+    wanted = cell(method, strategy=strategy)
+    done = measure_cell(ground, wanted, SMAR)
+    assert len(asked) == done.labels < done.full_labels
+    paid = set(asked)
+    said = {
+        page.query_id: {
+            i: grade if (page.query_id, i) in paid else 3 - grade
+            for i, grade in ground.train.judgments.by_result(page.query_id).items()
+        }
+        for page in ground.train.pages
+    }
+    asked.clear()
+    other = replace(ground, train=replace(ground.train, judgments=Judgments.from_mapping(said)))
+    assert measure_cell(other, wanted, SMAR) == done
+    assert asked == paid
+
+
 @pytest.mark.parametrize("strategy", ["anchors(p=0.2)", "active(p=0.2)", "top(p=0.2)", "window(lo=0.0, hi=0.2)"])
 def test_every_strategy_keeps_the_budget(ground: Ground, strategy: str) -> None:
     done = measure_cell(ground, cell("smar", strategy=strategy), SMAR)
@@ -102,6 +137,27 @@ def test_every_strategy_keeps_the_budget(ground: Ground, strategy: str) -> None:
 def test_a_doubt_that_heads_do_not_have_is_refused(ground: Ground) -> None:
     with pytest.raises(InputError, match="committee"):
         measure_cell(ground, cell("smar", strategy="active(p=0.2, by=entropy)"), SMAR)
+
+
+def test_networks_of_the_context_aware_ranker_are_as_many_as_heads(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: list[int] = []
+
+    def counted(*given: Any, **named: Any) -> Any:
+        made = fit_context_aware(*given, **named)
+        counts.append(len(made.nets))
+        return made
+
+    monkeypatch.setattr(study_cells, "fit_context_aware", counted)
+    measure_cell(ground, cell("context"), SMAR)
+    assert counts == [SMAR.members]
+
+
+def test_a_cell_that_cannot_be_done_is_named(place: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"cell smar, active\(p=0.2, by=entropy\), seed 4, fold 0: .*committee"):
+        run_cell(place, cell("smar", strategy="active(p=0.2, by=entropy)", seed=4), SMAR, tmp_path / "cell.json")
+    assert not (tmp_path / "cell.json").exists()
 
 
 def test_all_labels_are_all(ground: Ground) -> None:

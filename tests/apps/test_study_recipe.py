@@ -51,6 +51,9 @@ def test_shipped_recipes_are_read_and_hold_the_targets(path: Path) -> None:
         ("[experiments.price]\nmethods = ['smar']", "price"),
         ("folds = 1\n[experiments.cost]\nmethods = ['smar']", "folds"),
         ("folds = 5\ntransfer_from = ['opencqa']\n[experiments.cost]\nmethods = ['smar']", "transfer_from"),
+        ("folds = 5\n[experiments.cost]\nmethods = ['smar']", "generated collection"),
+        ("transfer_from = ['opencqa']\n[experiments.cost]\nmethods = ['smar']", "generated collection"),
+        ("judgments = 'said.jsonl'\n[experiments.cost]\nmethods = ['smar']", "generated collection"),
     ],
 )
 def test_a_wrong_recipe_is_refused_with_its_file(tmp_path: Path, text: str, part: str) -> None:
@@ -59,6 +62,35 @@ def test_a_wrong_recipe_is_refused_with_its_file(tmp_path: Path, text: str, part
     with pytest.raises(InputError, match=part) as error:
         read_recipe(path)
     assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("[experiments.cost]\nmethods = ['zscore', 'smar']\nstrategies = ['top', 'random']", "strategy 'top"),
+        ("[experiments.cost]\nmethods = ['smar']\nforms = ['kl', 'listwise']", "form 'kl' and with form 'listwise'"),
+        ("[experiments.alignment]\nmethods = ['smar']\nshuffled = [0.0, 0.5]", "shuffled"),
+        ("[experiments.teacher]\nmethods = ['smar']\nratios = [0, 4]", "ratio"),
+        ("[experiments.budget]\nmethods = ['smar']\nstrategies = ['active', 'active(p=0.1, rounds=2)']", "strategy"),
+    ],
+)
+def test_what_the_tables_would_not_tell_apart_is_refused_before_it_is_trained(text: str, part: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match=part):
+        recipe(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[experiments.cost]\nmethods = ['lambdamart', 'smar']\nshares = [0.1, 1.0]\nseeds = [0, 1]",
+        "[experiments.alignment]\nmethods = ['smar', 'sft', 'lambdamart']\nforms = ['kl', 'listwise']",
+        "[experiments.teacher]\nmethods = ['smar', 'sft']\nshuffled = [0.0, 0.5]",
+        "[experiments.budget]\nmethods = ['smar']\nstrategies = ['active', 'active(p=0.1)']\nshares = [0.1, 0.2]",
+        "[experiments.where]\nmethods = ['smar']\nstrategies = ['window(lo=0.0, hi=0.2)', 'window(lo=0.2, hi=0.4)']",
+    ],
+)
+def test_what_the_tables_tell_apart_is_taken(text: str) -> None:
+    assert cells(recipe(text), 2)
 
 
 def test_a_recipe_that_is_not_there_is_refused(tmp_path: Path) -> None:

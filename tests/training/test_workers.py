@@ -12,7 +12,7 @@ import msgspec
 import pytest
 import torch
 
-from wholepage.pages.errors import ImageError, InputError, RecordError
+from wholepage.pages.errors import ImageError, InputError, RecordError, WorkerLost
 from wholepage.pages.model import Modality
 from wholepage.rankers.tower import TowerScorer
 from wholepage.training.loop import LoopConfig
@@ -26,7 +26,7 @@ HEADS = SmarConfig(members=3, width=8, layers=1, heads=2, keep=8, loop=LOOP)
 
 # A process that is started anew imports what it calls, so these functions need a module of their own.
 ERRANDS = """
-import os, time, torch
+import os, signal, time, torch
 from wholepage.pages.errors import ImageError, InputError, RecordError
 
 def where(number, seconds, *, progress=None):
@@ -34,6 +34,11 @@ def where(number, seconds, *, progress=None):
     if progress:
         progress(1, 1, f"errand {number}")
     return number, os.getpid(), torch.get_num_threads()
+
+def die(number, *, progress=None):
+    if number:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
 
 def fail(kind, *, progress=None):
     if kind == "input":
@@ -131,6 +136,15 @@ def test_an_error_arrives_as_what_it_was(errands: Any, two: Workers, kind: str) 
     if isinstance(there.value, ImageError):
         assert (there.value.reason, there.value.at) == ("missing", "results[2]")
     assert [number for number, *_ in two.each(errands.where, [(5, 0.0), (6, 0.0)])] == [5, 6]  # the pool goes on
+
+
+def test_a_killed_worker_is_named_and_the_next_call_starts_new_ones(errands: Any) -> None:
+    with Workers(2) as workers:
+        with pytest.raises(
+            WorkerLost, match=r"errands: got a worker process that was killed .* of 3 .*run the same again"
+        ):
+            workers.each(errands.die, [(0,), (1,), (0,)], what="errands")
+        assert workers.each(errands.die, [(0,), (0,)]) == [0, 0]
 
 
 def test_training_that_cannot_be_done_says_so_from_two_processes(planted: SimpleNamespace, two: Workers) -> None:

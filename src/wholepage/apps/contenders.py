@@ -37,6 +37,7 @@ from wholepage.rankers.lambdamart import LambdaMart
 from wholepage.rankers.matching import ResultVectors
 from wholepage.rankers.whole_page import WholePageRanker, head_spread
 from wholepage.training.context_aware import ContextAwareConfig, fit_context_aware
+from wholepage.training.folds import labels_of
 from wholepage.training.loop import Progress
 from wholepage.training.single_modal import SingleModalFit, TowerConfig, fit_single_modal
 from wholepage.training.smar import SmarConfig, fit_featurizer, fit_smar
@@ -50,7 +51,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         strategy: how page labels are chosen (``annotation.selection``), by name; the share is added.
-        shares: of page labels bought for SMAR; the first also for SFT, LambdaMART and isotonic.
+        shares: of page labels bought for SMAR; the first also, the very same, for all others that read some.
         seed: of the choice, of training, and of the intervals.
         towers, smar: how the rankers are trained.
         level: of the intervals.
@@ -255,7 +256,7 @@ class _Work:
 
     def _doubts(self, so_far: Judgments) -> list[NDArray[np.float32]]:
         """How far heads trained on what is bought so far disagree about the training pages."""
-        ranker = self._fit("doubts", so_far, {}, None, {})
+        ranker = self._fit("doubts", so_far, {}, None, {}, None)
         return head_spread(ranker.heads, self.featurizer.read(self.pages, self.fit.out_of_fold))[1]
 
     def _keep(self, name: str, ranker: Ranker, labels: int) -> None:
@@ -290,14 +291,15 @@ class _Work:
 
     def _numbers(self, given: Judgments) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
         items = self.featurizer.read(self.pages, self.fit.out_of_fold)
-        return [of.numbers for of in items], [_grades(page, given) for page in self.pages]
+        return [of.numbers for of in items], [labels_of(page, given) for page in self.pages]
 
     def _head(
         self, name: str, given: Judgments, labels: int, *, bought: Purchase | None = None, **changes: Any
     ) -> None:
         weights = bought.weights if bought else {}
         spec = bought.selection.strategy if bought else None
-        ranker = self._timed(name, lambda: self._fit(name, given, weights, spec, changes))
+        folder = None if self.folder is None else self.folder / name
+        ranker = self._timed(name, lambda: self._fit(name, given, weights, spec, changes, folder))
         self._keep(name, ranker, labels)
 
     def _fit(
@@ -307,6 +309,7 @@ class _Work:
         weights: Mapping[str, Mapping[str, float]],
         strategy: str | None,
         changes: Mapping[str, Any],
+        folder: Path | None,
     ) -> WholePageRanker:
         return fit_smar(
             self.pages,
@@ -316,17 +319,12 @@ class _Work:
             msgspec.structs.replace(self.smar, **changes),
             featurizer=self.featurizer,
             weights=weights,
-            folder=None if self.folder is None or name == "doubts" else self.folder / name,
+            folder=folder,
             workers=self.workers,
             made_of={"strategy": strategy, "seed": self.settings.seed},
             name=name,
             progress=self.progress,
         )
-
-
-def _grades(page: Page, judgments: Judgments) -> NDArray[np.float32]:
-    given = judgments.by_result(page.query_id)
-    return np.array([given.get(result_id, np.nan) for result_id in page.result_ids], np.float32)
 
 
 def _percent(share: float) -> str:

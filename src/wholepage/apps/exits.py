@@ -15,7 +15,7 @@ MEANINGS: dict[int, str] = {
     3: "an optional library is missing; the message names the extra to install",
     4: "a file, folder, collection or model is not there",
     5: "bad input: a record, page, picture, judgment or ranking that cannot be used",
-    6: "a model or ranker failed: wrong weights, or an order that is no permutation",
+    6: "a model or ranker failed: wrong weights, an order that is no permutation, a training that was killed",
     7: "the budget is spent; what was written so far is kept",
 }
 """Every code that the command ends with; 2 is given by the command line itself."""
@@ -34,6 +34,7 @@ def exit_code(error: BaseException) -> int:
         (errors.InputError, 5),
         (errors.WeightsError, 6),
         (errors.DecodingError, 6),
+        (errors.WorkerLost, 6),
         (errors.BudgetSpent, 7),
     )
     return next((code for kind, code in codes if isinstance(error, kind)), OTHER)

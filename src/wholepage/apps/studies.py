@@ -11,12 +11,18 @@ import hashlib
 import os
 import platform
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
+
+try:
+    import fcntl
+except ImportError:  # a system without such locks: there, nothing keeps a second process out
+    fcntl = None  # type: ignore[assignment]
 
 import wholepage
 from wholepage.apps import experiments
@@ -33,6 +39,7 @@ from wholepage.pages.errors import InputError
 from wholepage.pages.lines import atomic_write
 from wholepage.pages.model import Modality
 from wholepage.rankers.encoders import Progress
+from wholepage.rankers.matching import ResultVectors
 from wholepage.training.workers import Workers
 
 FORMAT = 1
@@ -93,34 +100,24 @@ def study(
         workers: processes; None = one a core.
     Raises:
         NotFound: a collection is not there.
-        InputError: the recipe asks for what the data cannot give.
+        InputError: the recipe asks for what the data cannot give, or another process runs a study in this folder.
+        WorkerLost: a process was killed; what was done is kept.
     """
     folds = _folds(recipe.data, root)
-    vectors = result_vectors(
-        recipe.data.text,
-        experiments.picture_encoder(recipe.data.image, recipe.data.collection),
-        root=root,
-        progress=progress,
-    )
-    vectors.encode([page for fold in folds for part in (fold.train, fold.test) for page in part.pages])
     wanted = cells(recipe, len(folds))
     ratios = sorted({cell.ratio for cell in wanted})
-    with experiments.side_by_side(workers) as pool:
-        grounds: dict[tuple[int, int], Path] = {}
-        for number, fold in enumerate(folds):
-            names = {ratio: _ground_name(recipe, fold, ratio) for ratio in ratios}
-            places = {ratio: out / "grounds" / name for ratio, name in names.items()}
-            missing = {ratio: place for ratio, place in places.items() if not place.exists()}
-            if missing:
-                kept = out / "grounds" / f"{min(missing.values()).name}.checkpoints"
-                prepare(missing, fold.train, fold.test, vectors, recipe.towers, recipe.smar,
-                        folder=kept, workers=pool, progress=progress)  # fmt: skip
-                shutil.rmtree(kept, ignore_errors=True)  # they resume a killed run; these are done
-            grounds |= {(number, ratio): place for ratio, place in places.items()}
-        works = [_work(recipe, cell, grounds[cell.fold, cell.ratio]) for cell in wanted]
-        _run(works, out / "cells", recipe, pool, progress)
-    rows = [row for work in works for row in _rows(recipe, work, out / "cells")]
-    return _write(rows, recipe, out, made_by)
+    grounds = [{ratio: out / "grounds" / _ground_name(recipe, fold, ratio) for ratio in ratios} for fold in folds]
+    with _held(out):
+        made = all(place.exists() for places in grounds for place in places.values())
+        vectors = None if made else _encoded(recipe.data, folds, root, progress)
+        with experiments.side_by_side(workers) as pool:
+            for fold, places in zip(folds, grounds, strict=True):
+                if vectors is not None:
+                    _prepare(recipe, fold, places, vectors, pool, progress)
+            works = [_work(recipe, cell, grounds[cell.fold][cell.ratio]) for cell in wanted]
+            _run(works, out / "cells", recipe, pool, progress)
+        rows = [row for work in works for row in _rows(recipe, work, out / "cells")]
+        return _write(rows, recipe, out, made_by)
 
 
 def machine() -> str:
@@ -131,6 +128,47 @@ def machine() -> str:
 def version() -> str:
     """The package's version."""
     return f"wholepage {wholepage.__version__}"
+
+
+@contextmanager
+def _held(out: Path) -> Iterator[None]:
+    """Keep other processes out of the study's folder: two would trip over each other's checkpoints.
+
+    The lock is the system's: it ends with the process, however that ends.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / ".lock").open("wb") as file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise InputError(
+                    f"{out}: got a second process running a study in this folder; allowed: one at a time; wait for "
+                    "the other, or name another folder with --out"
+                ) from error
+        yield
+
+
+def _encoded(data: Data, folds: Sequence[Fold], root: Path | None, progress: Progress) -> ResultVectors:
+    """The frozen encoders, with all pages encoded: outside of the pool, where they may use every thread."""
+    picture = experiments.picture_encoder(data.image, data.collection)
+    vectors = result_vectors(data.text, picture, root=root, progress=progress)
+    vectors.encode([page for fold in folds for part in (fold.train, fold.test) for page in part.pages])
+    return vectors
+
+
+def _prepare(
+    recipe: Recipe, fold: Fold, places: dict[int, Path], vectors: ResultVectors, pool: Workers, progress: Progress
+) -> None:
+    """Make the grounds of a fold that are not there yet."""
+    missing = {ratio: place for ratio, place in places.items() if not place.exists()}
+    if missing:
+        # Named by all grounds, not by those missing: a run killed between two of them finds its checkpoints.
+        first = min(places.values())
+        kept = first.with_name(f"{first.name}.checkpoints")
+        prepare(missing, fold.train, fold.test, vectors, recipe.towers, recipe.smar,
+                folder=kept, workers=pool, progress=progress)  # fmt: skip
+        shutil.rmtree(kept, ignore_errors=True)  # they resume a killed run; these are done
 
 
 def _folds(data: Data, root: Path | None) -> list[Fold]:
@@ -153,17 +191,18 @@ def _whole_folds(data: Data, root: Path | None) -> list[Fold]:
             Judged(list(world.pages(split)), world.judgments(split)) for split in (data.train_split, data.test_split)
         )
         return [Fold(taught, measured)]
+    said = None if data.judgments is None else Path(data.judgments)
     if data.folds:
-        whole = experiments.judged(data.collection, data.train_split, root=root, judgments=data.judgments)
+        whole = experiments.judged(data.collection, data.train_split, root=root, judgments=said)
         return [
             Fold(Judged(train, whole.judgments), Judged(test, whole.judgments))
             for train, test in experiments.query_folds(whole.pages, data.folds)
         ]
-    measured = experiments.judged(data.collection, data.test_split, root=root, judgments=data.judgments)
+    measured = experiments.judged(data.collection, data.test_split, root=root, judgments=said)
     taught = (
         experiments.together(data.transfer_from, data.train_split, root)
         if data.transfer_from
-        else experiments.judged(data.collection, data.train_split, root=root, judgments=data.judgments)
+        else experiments.judged(data.collection, data.train_split, root=root, judgments=said)
     )
     shared = {page.query_id for page in taught.pages} & {page.query_id for page in measured.pages}
     if shared:

@@ -37,6 +37,7 @@ from wholepage.rankers.lambdamart import LambdaMart
 from wholepage.rankers.whole_page import PageHead, head_scores, head_spread
 from wholepage.training.batches import Lesson, lessons, supervise
 from wholepage.training.context_aware import ContextAwareConfig, fit_context_aware
+from wholepage.training.folds import labels_of
 from wholepage.training.loop import Progress
 from wholepage.training.smar import SmarConfig, fit_heads
 
@@ -77,7 +78,8 @@ class Bought:
     """What a cell's page labels are.
 
     Attributes:
-        weights: of inferred grades, by query and result.
+        weights: of inferred grades (``anchors``), by query and result. Only the page head reads them: to the others
+            an inferred grade is as good as one that was asked for.
         labels: what was asked for, and so paid.
     """
 
@@ -96,11 +98,17 @@ def run_cell(
     Args:
         ground_folder: written by ``study_ground.prepare``.
         out: the file to write, whole or not at all.
+    Raises:
+        InputError: as ``measure_cell``; names the cell.
+        WeightsError: the ground is damaged.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         done = measure_cell(_ground(ground_folder), cell, config)
+    except InputError as error:
+        how = cell.strategy or f"share {cell.share:g}"
+        raise InputError(f"cell {cell.method}, {how}, seed {cell.seed}, fold {cell.fold}: {error}") from error
     finally:
         torch.set_num_threads(threads)
     with atomic_write(out, "wb") as file:
@@ -148,12 +156,17 @@ def dealt_anew(side: Side, share: float, seed: int) -> Side:
     return replace(side, taught=taught)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=1)
 def _ground(folder: Path) -> Ground:
     return load(folder)
 
 
 def _buy(train: Side, cell: Cell, config: SmarConfig) -> Bought:
+    """The page labels of a cell: the same to all methods, but for ``active``.
+
+    There the choice follows the doubts of page heads trained on what is bought so far; without alignment where the
+    method has none (``sft``), so that its labels are not those of ``smar``. Methods without a head take SMAR's doubts.
+    """
     said = train.judgments
     if not cell.share:
         return Bought(Judgments(), {}, 0)
@@ -202,14 +215,15 @@ def _by_head(ground: Ground, train: Side, bought: Bought, cell: Cell, config: Sm
 
 
 def _by_trees(ground: Ground, train: Side, bought: Bought, cell: Cell, config: SmarConfig) -> _Scores:
-    grades = _grades(train.pages, bought.judgments)
+    grades = [labels_of(page, bought.judgments) for page in train.pages]
     trees = LambdaMart(num_threads=1).fit([of.numbers for of in train.items], grades, seed=cell.seed)
     return trees.predict([of.numbers for of in ground.test.items])
 
 
 def _by_context(ground: Ground, train: Side, bought: Bought, cell: Cell, config: SmarConfig) -> _Scores:
-    grades = _grades(train.pages, bought.judgments)
-    model = fit_context_aware([of.numbers for of in train.items], grades, ContextAwareConfig(), seed=cell.seed)
+    grades = [labels_of(page, bought.judgments) for page in train.pages]
+    settings = ContextAwareConfig(members=config.members)
+    model = fit_context_aware([of.numbers for of in train.items], grades, settings, seed=cell.seed)
     return model.predict([of.numbers for of in ground.test.items])
 
 
@@ -252,11 +266,3 @@ class _Known:
 
     def score(self, pages: Sequence[Page]) -> list[NDArray[np.float32]]:
         return [self._by_query[page.query_id] for page in pages]
-
-
-def _grades(pages: Sequence[Page], said: Judgments) -> list[NDArray[np.float32]]:
-    given = [said.by_result(page.query_id) for page in pages]
-    return [
-        np.array([of.get(i, np.nan) for i in page.result_ids], np.float32)
-        for page, of in zip(pages, given, strict=True)
-    ]

@@ -22,6 +22,7 @@ from wholepage.pages.protocols import ranking_of
 from wholepage.rankers.features import Featurizer, PageItems
 from wholepage.rankers.matching import ResultVectors
 from wholepage.rankers.weights import load_model, save_model
+from wholepage.training.folds import labels_of
 from wholepage.training.loop import Progress
 from wholepage.training.single_modal import SingleModalFit, TowerConfig, fit_single_modal
 from wholepage.training.smar import SmarConfig, fit_featurizer
@@ -190,11 +191,7 @@ def _save(place: Path, sides: dict[str, _Contents], featurizer: Featurizer, know
             }
             for page in pages
         ]
-        said = [judgments.by_result(page.query_id) for page in pages]
-        grades = [
-            np.array([of.get(i, np.nan) for i in page.result_ids], np.float32)
-            for page, of in zip(pages, said, strict=True)
-        ]
+        grades = [labels_of(page, judgments) for page in pages]
         arrays |= {
             f"{name}.query": np.stack([of.query for of in items]),
             f"{name}.user": np.stack([of.user for of in items]),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -45,7 +45,7 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which pages.
 
     Attributes:
-        collection: by name, or a file or folder of pages.  judgments: beside a single file of pages.
+        collection: by name, or a file or folder of pages.  judgments: path of the file beside a single file of pages.
         train_split, test_split: learned from, measured on.
         folds: cross-validate over so many folds of the training split's queries instead; 0 = do not.
         transfer_from: collections whose training split is learned from instead.
@@ -55,7 +55,7 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     collection: str
-    judgments: Path | None = None
+    judgments: str | None = None
     train_split: str = "train"
     test_split: str = "dev"
     folds: int = 0
@@ -71,6 +71,11 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise InputError(f"[data] folds: got {self.folds}; allowed: 0 (none), or 2 and more; 5 is usual")
         if self.folds and self.transfer_from:
             raise InputError("[data]: got folds and transfer_from; allowed: one of them; drop either")
+        if self.collection == "synthetic" and (self.folds or self.transfer_from or self.judgments is not None):
+            raise InputError(
+                "[data]: got folds, transfer_from or judgments with the generated collection; allowed: none of them, "
+                "for it has its own splits and grades; drop them"
+            )
 
 
 class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,7 +87,7 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         strategies: how labels are chosen: a name, to which the share is added, or a whole spec, which has its own.
         forms: of the alignment; read by ``smar`` alone.
         shuffled: shares of each teacher's list whose places are dealt anew by chance; read by ``smar`` and
-            ``align_only``.
+            ``align_only``, which choose labels and align by these orders. The items' features keep the true scores.
         ratios: how many results of a page's commonest modality stand for one of each other; 0 = pages as they are.
         seeds: of the choice and of the training; None = the recipe's.
     """
@@ -140,6 +145,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             )
         if not (math.isfinite(self.margin) and self.margin > 0):
             raise InputError(f"study {self.name!r}: margin: got {self.margin}; allowed: above 0; 0.005 is usual")
+        for kind, experiment in self.experiments.items():
+            _check_apart(kind, _grid(kind, experiment, (0,), 1))
 
 
 class Cell(msgspec.Struct, frozen=True, order=True):
@@ -224,6 +231,21 @@ def _grid(kind: Kind, experiment: Experiment, seeds: tuple[int, ...], folds: int
             drawn = seed if method in HEADS or method == "context" or spec else 0
             variant = _variant(kind, spec or strategy, form_read, dealt, ratio)
             yield Cell(kind, method, variant, spec, bought, form_read, dealt, ratio, drawn, fold)
+
+
+def _check_apart(kind: Kind, grid: Iterable[Cell]) -> None:
+    """Refuse cells that differ in what their experiment's tables do not tell apart, before anything is trained."""
+    told: dict[tuple[str, str, float], Cell] = {}
+    for cell in grid:
+        twin = told.setdefault((cell.method, cell.variant, cell.share), cell)
+        odd = [name for name in ("strategy", "form", "shuffled", "ratio") if getattr(cell, name) != getattr(twin, name)]
+        if odd:
+            both = [f"{odd[0]} {getattr(one, odd[0])!r}" for one in (twin, cell)]
+            raise InputError(
+                f"[experiments.{kind}]: got {cell.method} at share {cell.share:g} with {both[0]} and with {both[1]}; "
+                f"allowed: one of them, as this experiment's tables do not show the {odd[0]}; put the other into an "
+                "experiment that does"
+            )
 
 
 def _variant(kind: Kind, strategy: str, form: str, shuffled: float, ratio: int) -> str:

@@ -186,6 +186,7 @@ def half_table(halves: Sequence[Half], draw: Draw) -> Table:
         ("SMAR", "labels", MEASURE, "against", "labels", MEASURE, "difference", ""),
         tuple(rows),
         caption=f"{halves[0].collection}: what alignment is worth: SMAR against SFT with twice the labels.",
+        note="Each pair is tested on its own; not corrected for looking at several.",
     )
 
 

@@ -70,13 +70,18 @@ def write_study_report(
     write_report(path, title, study_sections(found, made_by=made_by), subtitle=subtitle)
 
 
-def study_latex(rows: Iterable[Measured], *, margin: float = 0.005, resamples: int = 10_000) -> str:
+def study_latex(
+    rows: Iterable[Measured],
+    *,
+    margin: float = 0.005,
+    resamples: int = 10_000,
+    references: Mapping[str, str] | None = None,
+) -> str:
     """The tables of a study in LaTeX, one ``table`` each; wants ``booktabs`` and UTF-8.
 
-    Raises:
-        InputError: no rows, or rows that do not fit together.
+    Args and errors: as of ``write_study_report``; with the same arguments the numbers are the same.
     """
-    found = find_out(rows, draw=Draw(margin=margin, resamples=resamples))
+    found = find_out(rows, draw=Draw(margin=margin, resamples=resamples), references=references)
     written = []
     for table in _tables(found):
         label = "tab:" + re.sub(r"[^a-z0-9]+", "-", table.caption.lower()).strip("-")
@@ -85,13 +90,18 @@ def study_latex(rows: Iterable[Measured], *, margin: float = 0.005, resamples: i
     return "\n".join(written)
 
 
-def study_markdown(rows: Iterable[Measured], *, margin: float = 0.005, resamples: int = 10_000) -> str:
+def study_markdown(
+    rows: Iterable[Measured],
+    *,
+    margin: float = 0.005,
+    resamples: int = 10_000,
+    references: Mapping[str, str] | None = None,
+) -> str:
     """What a study found, as statements and tables in Markdown.
 
-    Raises:
-        InputError: no rows, or rows that do not fit together.
+    Args and errors: as of ``write_study_report``; with the same arguments the numbers are the same.
     """
-    found = find_out(rows, draw=Draw(margin=margin, resamples=resamples))
+    found = find_out(rows, draw=Draw(margin=margin, resamples=resamples), references=references)
     parts = ["\n\n".join(map(markdown_text, _statements(found)))] if found.needed else []
     for table in _tables(found):
         caption, note = markdown_text(table.caption), markdown_text(table.note)

@@ -26,7 +26,7 @@ EXPERIMENTS = {
     "alignment": "Form of the alignment",
     "teacher": "How good the teachers are",
     "imbalance": "Imbalanced modalities",
-    "budget": "Two ways to spend one budget",
+    "budget": "Ways to spend one budget",
     "loss": "Form of the loss",
 }
 _MINUS = "\u2212"

@@ -12,6 +12,7 @@ from wholepage.pages.errors import (
     ShapeError,
     WeightsError,
     WholepageError,
+    WorkerLost,
 )
 from wholepage.pages.judgments import Choice, Grade, Judgments, Preference, Question, Verdict
 from wholepage.pages.model import ImageRef, Modality, Page, Query, Ranking, Result
@@ -45,6 +46,7 @@ __all__ = [
     "Verdict",
     "WeightsError",
     "WholepageError",
+    "WorkerLost",
     "by_score",
     "ranking_of",
     "scores_on",

@@ -10,6 +10,7 @@ WholepageError
 ├─ MissingExtra(ImportError)   an optional library is not installed; names the extra
 ├─ WeightsError                a model folder of the wrong kind, version or checksum
 ├─ DecodingError               a ranker broke the permutation rules
+├─ WorkerLost                  a worker process was killed from outside
 └─ BudgetSpent                 a campaign has no question left to buy
 
 Each message says what was got, what is allowed, and what to do.
@@ -92,6 +93,10 @@ class WeightsError(WholepageError):
 
 class DecodingError(WholepageError):
     """A ranker returned something that is not a permutation of its page."""
+
+
+class WorkerLost(WholepageError):
+    """A worker process ended before its work was done: killed from outside, or for want of memory."""
 
 
 class BudgetSpent(WholepageError):

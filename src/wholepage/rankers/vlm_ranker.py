@@ -6,7 +6,7 @@ only its name and fingerprint, and the settings of its prompts. It is loaded wit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,13 @@ import torch
 from numpy.typing import NDArray
 
 from wholepage.pages.errors import InputError, WeightsError
-from wholepage.pages.model import Modality, Page, Ranking
+from wholepage.pages.model import Page, Ranking
 from wholepage.pages.protocols import Scorer, ranking_of
 from wholepage.rankers.features import Featurizer
-from wholepage.rankers.fusion import SingleModal
+from wholepage.rankers.featurizer_files import featurizer_files, load_featurizer
 from wholepage.rankers.matching import ResultVectors
-from wholepage.rankers.nested import load_nested, nestable, places
 from wholepage.rankers.page_head import ItemBatch, pad_items
-from wholepage.rankers.tower import check_encoders, load_scales, load_state, settings_of
-from wholepage.rankers.users import UserColumns
+from wholepage.rankers.tower import load_state, settings_of
 from wholepage.rankers.vlm import VlmEncoder
 from wholepage.rankers.vlm_head import Adapters, VlmPageHead
 from wholepage.rankers.weights import load_model, save_model
@@ -98,18 +96,20 @@ class VlmPageRanker:
         Raises:
             WeightsError: the folder holds something else, or weights are not finite.
         """
-        config, arrays, children = _featurizer_parts(self.featurizer)
+        kept = featurizer_files(self.featurizer)
+        arrays: dict[str, NDArray[Any]] = dict(kept.arrays)
         for index, head in enumerate(self.heads):
             arrays |= {f"{index}.{key}": value.cpu().numpy() for key, value in head.state_dict().items()}
-        config |= {
+        config = {
             "name": self.name,
+            **kept.config,
             "frozen": {"name": self.encoder.name, "fingerprint": self.encoder.fingerprint, **self.encoder.settings},
             "heads": len(self.heads),
             "sizes": self.heads[0].sizes,
             "adapters": self.heads[0].adapted.sizes,
             "made_of": self.made_of,
         }
-        save_model(folder, KIND, config, arrays, children=children)
+        save_model(folder, KIND, config, arrays, children=kept.children)
 
     @classmethod
     def load(
@@ -133,7 +133,7 @@ class VlmPageRanker:
         config, arrays = load_model(folder, KIND)
         with settings_of(folder):
             _check_frozen(folder, config["frozen"], encoder)
-            featurizer = _load_featurizer(folder, config, arrays, vectors, upstream)
+            featurizer = load_featurizer(folder, config, arrays, vectors, upstream)
             adapters, heads = Adapters(**config["adapters"]), []
             for index in range(config["heads"]):
                 head = VlmPageHead(encoder, **config["sizes"], adapters=adapters)
@@ -150,50 +150,3 @@ def _check_frozen(folder: Path, frozen: Mapping[str, Any], encoder: VlmEncoder) 
             f"{folder}: got the frozen model {encoder.name!r} with {[(key, got[key]) for key in odd]}; allowed: "
             f"{frozen['name']!r} with {[(key, frozen[key]) for key in odd]}, which it was trained on; load that one"
         )
-
-
-def _featurizer_parts(
-    featurizer: Featurizer,
-) -> tuple[dict[str, Any], dict[str, NDArray[Any]], dict[str, Callable[[Path], None]]]:
-    """Config, tensors and children of a model folder."""
-    upstream, users = featurizer.upstream, featurizer.users
-    single = nestable(upstream)
-    kept = places(single)
-    config: dict[str, Any] = {
-        "encoders": featurizer.vectors.name,
-        "known": [m.value for m in featurizer.known],
-        "read_as": {a.value: b.value for a, b in featurizer.read_as.items()},
-        "numbers": list(featurizer.scale.names),
-        "users": users.settings(),
-        "upstream": upstream.name,
-        "missing": upstream.missing if isinstance(upstream, SingleModal) else None,
-        "single": {m.value: place for m, place in kept.items()},
-    }
-    arrays = featurizer.scale.arrays() | featurizer.vector_scale.arrays() | users.arrays()
-    return config, arrays, {kept[m]: scorer.save for m, scorer in single.items()}
-
-
-def _load_featurizer(
-    folder: Path,
-    config: Mapping[str, Any],
-    arrays: Mapping[str, NDArray[Any]],
-    vectors: ResultVectors,
-    upstream: Scorer | None,
-) -> Featurizer:
-    check_encoders(folder, config, vectors)
-    if upstream is None and config["single"]:
-        upstream = SingleModal(load_nested(folder, config["single"], vectors), missing=config["missing"])
-    if upstream is None or upstream.name != config["upstream"]:
-        raise WeightsError(
-            f"{folder}: got single-modal rankers {upstream.name if upstream else None!r}; allowed: "
-            f"{config['upstream']!r}, which it was trained on; pass them as upstream=..."
-        )
-    users = UserColumns.from_settings(config["users"], arrays)
-    if users.dim != config["sizes"]["user_dim"]:
-        raise WeightsError(
-            f"{folder}: got {users.dim} user columns for heads that read {config['sizes']['user_dim']}; allowed: the "
-            "same; save it again"
-        )
-    scales = load_scales(folder, config, arrays, vectors)
-    read_as = {Modality(a): Modality(b) for a, b in config["read_as"].items()}
-    return Featurizer(upstream, vectors, [Modality(m) for m in config["known"]], *scales, read_as, users)

@@ -16,16 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wholepage.pages.errors import InputError, WeightsError
-from wholepage.pages.model import Modality, Page, Ranking
+from wholepage.pages.model import Page, Ranking
 from wholepage.pages.protocols import Scorer, ranking_of
 from wholepage.rankers.calibration import Calibration
 from wholepage.rankers.features import Featurizer
-from wholepage.rankers.fusion import SingleModal
+from wholepage.rankers.featurizer_files import featurizer_files, load_featurizer
 from wholepage.rankers.matching import ResultVectors
-from wholepage.rankers.nested import load_nested, nestable, places
 from wholepage.rankers.page_head import ItemBatch, PageHead, head_scores, head_spread, pad_items
-from wholepage.rankers.tower import check_encoders, load_scales, load_state, settings_of
-from wholepage.rankers.users import UserColumns
+from wholepage.rankers.tower import load_state, settings_of
 from wholepage.rankers.weights import load_model, save_model
 
 __all__ = ["Doubt", "ItemBatch", "PageHead", "WholePageRanker", "head_scores", "head_spread", "pad_items"]
@@ -121,30 +119,19 @@ class WholePageRanker:
         Raises:
             WeightsError: the folder holds something else, or weights are not finite.
         """
-        scale, users = self.featurizer.scale, self.featurizer.users
-        arrays = scale.arrays() | self.featurizer.vector_scale.arrays() | users.arrays()
+        kept = featurizer_files(self.featurizer)
+        arrays = dict(kept.arrays)
         for index, head in enumerate(self.heads):
             arrays |= {f"{index}.{key}": value.numpy() for key, value in head.state_dict().items()}
-        upstream = self.featurizer.upstream
-        single = nestable(upstream)
-        kept = places(single)
         config = {
             "name": self.name,
-            "encoders": self.featurizer.vectors.name,
-            "known": [m.value for m in self.featurizer.known],
-            "read_as": {a.value: b.value for a, b in self.featurizer.read_as.items()},
-            "numbers": list(scale.names),
+            **kept.config,
             "heads": len(self.heads),
             "sizes": self.heads[0].sizes,
-            "upstream": upstream.name,
-            "missing": upstream.missing if isinstance(upstream, SingleModal) else None,
-            "towers": {m.value: place for m, place in kept.items()},
             "made_of": self.made_of,
         }
-        config |= {"users": users.settings()} if users.dim else {}
         config |= {"calibration": msgspec.to_builtins(self.calibration)} if self.calibration else {}
-        children = {kept[m]: scorer.save for m, scorer in single.items()}
-        save_model(folder, KIND, config, arrays, children=children)
+        save_model(folder, KIND, config, arrays, children=kept.children)
 
     @classmethod
     def load(cls, folder: Path, vectors: ResultVectors, upstream: Scorer | None = None) -> WholePageRanker:
@@ -160,18 +147,7 @@ class WholePageRanker:
         folder = Path(folder)
         config, arrays = load_model(folder, KIND)
         with settings_of(folder):
-            check_encoders(folder, config, vectors)
-            upstream = _load_single(folder, config, vectors) if upstream is None else upstream
-            if upstream.name != config["upstream"]:
-                raise WeightsError(
-                    f"{folder}: got single-modal rankers {upstream.name!r}; allowed: {config['upstream']!r}, which it "
-                    "was trained on; pass them as upstream=..."
-                )
-            scales = load_scales(folder, config, arrays, vectors)
-            users = _load_users(folder, config, arrays)
-            read_as = {Modality(a): Modality(b) for a, b in config["read_as"].items()}
-            known = [Modality(m) for m in config["known"]]
-            featurizer = Featurizer(upstream, vectors, known, *scales, read_as, users)
+            featurizer = load_featurizer(folder, config, arrays, vectors, upstream)
             heads = []
             for index in range(config["heads"]):
                 head = PageHead(**config["sizes"])
@@ -181,17 +157,6 @@ class WholePageRanker:
             return cls(featurizer, heads, config["made_of"], name=config["name"], calibration=calibration)
 
 
-def _load_users(folder: Path, config: Mapping[str, Any], arrays: Mapping[str, NDArray[np.float32]]) -> UserColumns:
-    """The user columns of a folder; folders without them, as earlier versions wrote all, read nothing of users."""
-    users = UserColumns.from_settings(config.get("users", []), arrays)
-    wanted = config["sizes"].get("user_dim", 0)
-    if users.dim != wanted:
-        raise WeightsError(
-            f"{folder}: got {users.dim} user columns for heads that read {wanted}; allowed: the same; save it again"
-        )
-    return users
-
-
 def _load_calibration(folder: Path, config: Mapping[str, Any]) -> Calibration | None:
     if "calibration" not in config:
         return None
@@ -199,12 +164,3 @@ def _load_calibration(folder: Path, config: Mapping[str, Any]) -> Calibration | 
         return msgspec.convert(config["calibration"], Calibration)
     except msgspec.ValidationError as error:
         raise WeightsError(f"{folder}: calibration: got {error}; allowed: what save wrote; save it again") from error
-
-
-def _load_single(folder: Path, config: Mapping[str, Any], vectors: ResultVectors) -> SingleModal:
-    if not config["towers"]:
-        raise WeightsError(
-            f"{folder}: got no single-modal rankers inside; allowed: {config['upstream']!r}, which it was trained on; "
-            "pass them as upstream=..."
-        )
-    return SingleModal(load_nested(folder, config["towers"], vectors), missing=config["missing"])

@@ -7,13 +7,14 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
 from types import TracebackType
 from typing import Any, TypeVar
 
 import torch
 
-from wholepage.pages.errors import InputError
+from wholepage.pages.errors import InputError, WorkerLost
 from wholepage.training.loop import Progress
 
 T = TypeVar("T")
@@ -61,18 +62,29 @@ class Workers:
         Args:
             train: a function of a module, called with ``progress=`` besides; must be a pure function of its arguments.
             progress: told of every step with one worker, of every finished training with more.
+        Raises:
+            WorkerLost: a process was killed before it was done; the next call starts new ones.
         """
         if self.count == 1 or len(arguments) < 2:
             return [train(*given, progress=progress) for given in arguments]
         if self._pool is None:
             context = multiprocessing.get_context("spawn")  # fork would copy the threads' locks of torch
             self._pool = ProcessPoolExecutor(self.count, mp_context=context, initializer=_begin)
-        futures = [self._pool.submit(train, *given, progress=None) for given in arguments]
-        results = []
-        for done, future in enumerate(futures):
-            results.append(future.result())
-            if progress:
-                progress(done + 1, len(futures), what)
+        results: list[T] = []
+        try:
+            futures = [self._pool.submit(train, *given, progress=None) for given in arguments]
+            for done, future in enumerate(futures):
+                results.append(future.result())
+                if progress:
+                    progress(done + 1, len(futures), what)
+        except BrokenProcessPool as error:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None
+            raise WorkerLost(
+                f"{what}: got a worker process that was killed after {len(results)} of {len(arguments)} were done; "
+                "allowed: all run to their end; run the same again, which goes on from what was kept in a folder; "
+                "where memory ran out, take fewer workers"
+            ) from error
         return results
 
 

@@ -1,0 +1,162 @@
+"""What the guides show: commands parse, recipes are read, code runs or at least names what there is."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import re
+import shlex
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import typer
+import typer.main
+from typer.testing import CliRunner
+
+from wholepage.apps import recipes, study_recipe
+from wholepage.apps.cli import app
+from wholepage.pages.errors import WholepageError
+
+ROOT = Path(__file__).parents[2]
+GUIDES = {path.stem: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs" / "guides").glob("*.md"))}
+_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_PLACE = re.compile(r"\b(?:recipes|benchmarks|examples)/\w+\.\w+")
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    """The guide and the text of each block."""
+    return [(name, body) for name, text in GUIDES.items() for found, body in _BLOCK.findall(text) if found == language]
+
+
+LINES = [(guide, line) for guide, block in blocks("bash") for line in block.splitlines() if line.strip()]
+RUNNABLE = [name for name, text in GUIDES.items() if "```python\n" in text]
+
+
+def parse(line: str) -> None:
+    """Parse a command line as the command would, without running it."""
+    command: Any = typer.main.get_command(app)
+    words = shlex.split(line)[1:]
+    while hasattr(command, "commands"):
+        name = words.pop(0)
+        assert name in command.commands, f"no command {name!r} in: {line}"
+        command = command.commands[name]
+    with command.make_context(name, words):
+        pass
+
+
+def imported(tree: ast.Module) -> dict[str, Any]:
+    """What a block imports, by the name it goes by there; fails on what there is not."""
+    found: dict[str, Any] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {one.asname or one.name: importlib.import_module(one.name) for one in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            module = importlib.import_module(node.module)
+            found |= {one.asname or one.name: getattr(module, one.name) for one in node.names}
+    return found
+
+
+def check_calls(tree: ast.Module, known: dict[str, Any]) -> int:
+    """Hold calls of what was imported against its signatures; how many calls there were."""
+    checked = 0
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or any(isinstance(arg, ast.Starred) for arg in node.args):
+            continue
+        target: Any = None
+        if isinstance(node.func, ast.Name):
+            target = known.get(node.func.id)
+        elif isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
+            owner = known.get(node.func.value.id)
+            target = None if owner is None else getattr(owner, node.func.attr)
+        if target is not None:
+            inspect.signature(target).bind(*node.args, **{word.arg: word.value for word in node.keywords if word.arg})
+            checked += 1
+    return checked
+
+
+@pytest.fixture
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WHOLEPAGE_CACHE", str(tmp_path / "cache"))
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_there_are_guides_with_blocks_of_every_kind() -> None:
+    assert {"choosing-labels", "training", "studies", "vlm"} <= set(GUIDES)
+    assert {found for text in GUIDES.values() for found, _ in _BLOCK.findall(text)} == {"bash", "python", "py", "toml"}
+    assert len(LINES) >= 10
+    assert len(RUNNABLE) >= 2
+
+
+@pytest.mark.parametrize("line", [line for _, line in LINES])
+def test_command_line_parses(line: str) -> None:
+    assert shlex.split(line)[0] == "wholepage"
+    parse(line)
+
+
+@pytest.mark.parametrize(
+    "line", ["wholepage select", "wholepage train words pages.jsonl", "wholepage study a.toml --nope", "wholepage nope"]
+)
+def test_a_wrong_command_line_would_be_noticed(line: str) -> None:
+    with pytest.raises((AssertionError, typer.BadParameter.__mro__[1])):  # the second is UsageError
+        parse(line)
+
+
+def test_files_that_are_named_exist() -> None:
+    named = {place for text in GUIDES.values() for place in _PLACE.findall(text)}
+    assert len(named) >= 4
+    assert [place for place in sorted(named) if not (ROOT / place).is_file()] == []
+
+
+@pytest.mark.parametrize(("guide", "text"), blocks("toml"), ids=lambda given: given.splitlines()[0])
+def test_recipe_is_read(guide: str, text: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(text, encoding="utf-8")
+    if "experiments" in tomllib.loads(text):
+        assert study_recipe.cells(study_recipe.read_recipe(path), 1)
+    else:
+        assert recipes.read_recipe(path).out is not None
+    path.write_text(f"nope = 1\n{text}", encoding="utf-8")
+    with pytest.raises(WholepageError, match="nope"):
+        (study_recipe if guide == "studies" else recipes).read_recipe(path)
+
+
+@pytest.mark.parametrize(("guide", "text"), blocks("py"), ids=lambda given: given.splitlines()[0])
+def test_code_that_is_only_shown_names_what_there_is(guide: str, text: str) -> None:
+    """It needs a GPU or real data; its imports and the arguments of its calls are looked up."""
+    before = "".join(body for name, body in blocks("py") if name == guide)
+    known = imported(ast.parse(before))
+    assert check_calls(ast.parse(text), known) >= 1
+
+
+def test_a_wrong_name_or_argument_would_be_noticed() -> None:
+    with pytest.raises(AttributeError):
+        imported(ast.parse("from wholepage.annotation import buyy"))
+    tree = ast.parse("from wholepage.annotation import buy\nbuy(1, 2, 3, 4, seed=0, seeds=0)")
+    with pytest.raises(TypeError, match="seeds"):
+        check_calls(tree, imported(tree))
+
+
+@pytest.mark.usefixtures("_in_a_folder_of_its_own")
+@pytest.mark.parametrize("guide", RUNNABLE)
+def test_code_runs_from_top_to_bottom(guide: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The blocks of a guide are one program; then its commands run on what it wrote."""
+    names: dict[str, Any] = {"__name__": "__main__"}
+    for of, block in blocks("python"):
+        if of == guide:
+            exec(compile(block, f"{guide}.md", "exec"), names)
+    if guide == "choosing-labels":
+        assert names["found"].audited > 0
+        assert "inferred grades checked" in capsys.readouterr().out
+    for of, line in LINES:
+        if of == guide and "orders.jsonl" in line:
+            said = CliRunner().invoke(app, shlex.split(line)[1:])
+            assert said.exit_code == 0, f"{line}: {said.output}"
+            assert (Path(shlex.split(line)[-1]) / "selection.json").is_file()
