@@ -10,11 +10,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+from conditions import commit, machine
 
 HERE = Path(__file__).parent
 COLLECTIONS = ("fashion", "opencqa", "mmdocir", "grocery", "financebench")
@@ -59,23 +60,6 @@ def table(name: str, rows: list[dict[str, object]], command: str, wall_s: float)
             f"{row['cross_pair_accuracy']:.4f} | {row['labels']} | {'' if p is None else f'{p:.4f}'} |"
         )
     return "\n".join(lines) + "\n"
-
-
-def commit() -> str:
-    """The commit measured, marked where the source differs from it."""
-    found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=HERE)
-    changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", "../src"], cwd=HERE).returncode
-    return found.stdout.strip() + ("+changes" if changed else "")
-
-
-def machine() -> str:
-    """Processor and cores."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        model = names[0] if names else model
-    return f"{model}, {os.cpu_count()} cores"
 
 
 if __name__ == "__main__":

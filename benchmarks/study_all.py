@@ -44,15 +44,18 @@ def main() -> None:
                 f"benchmarks: {name}: got no data folder; skipped: pass --root or set WHOLEPAGE_DATA", file=sys.stderr
             )
             continue
-        command = ["study", f"recipes/{name}.toml", "--out", str(asked.runs / name)]
-        command += [] if asked.root is None else ["--root", str(asked.root)]
+        runs = asked.runs.resolve() / name  # the command runs in the checkout, wherever this script was started
+        command = ["study", f"recipes/{name}.toml", "--out", str(runs)]
+        command += [] if asked.root is None else ["--root", str(Path(asked.root).resolve())]
+        kept = len(list((runs / "cells").glob("*.json")))
         start = time.perf_counter()
         run = [sys.executable, "-m", "wholepage", *command]
         subprocess.run(run, check=True, stdout=subprocess.DEVNULL, cwd=HERE.parent)
         wall_s = time.perf_counter() - start
         shown = shlex.join(["wholepage", "study", f"recipes/{name}.toml", "--root", "DATA"])
-        head = f"# {name}\n\n`{shown}` · commit {commit()} · {machine()} · {wall_s:.0f} s\n\n"
-        tables = (asked.runs / name / "tables.md").read_text(encoding="utf-8")
+        resumed = f", {kept} cells kept from before" if kept else ""
+        head = f"# {name}\n\n`{shown}` · commit {commit()} · {machine()} · {wall_s:.0f} s{resumed}\n\n"
+        tables = (runs / "tables.md").read_text(encoding="utf-8")
         (asked.out / f"study_{name.removeprefix('cost_')}.md").write_text(head + tables, encoding="utf-8")
         print(f"{name}: {wall_s:.0f} s", flush=True)
 

@@ -168,7 +168,16 @@ def test_the_report_holds_every_part_and_is_the_same_bytes(tmp_path: Path) -> No
     assert len(found.ids) == len(set(found.ids))
     for part in (
         *("In short", "What labels buy", "Form of the alignment", "Imbalanced modalities", "brand new"),
-        *("Ways to spend one budget", "other <b>", "LambdaMART", "z-score", "p (Holm)", made_by, "SMAR, align=kl"),
+        *(
+            "Ways to spend one budget",
+            "other <b>",
+            "LambdaMART",
+            "frozen vectors",
+            "z-score",
+            "p (Holm)",
+            made_by,
+            "SMAR, align=kl",
+        ),
         *("Cross-modal pairs right", "what alignment is worth", "How it was measured", "margin −0.005"),  # noqa: RUF001
     ):
         assert part in found.text, part
@@ -186,6 +195,7 @@ def test_a_study_without_costs_has_a_report(tmp_path: Path) -> None:
     rows = [row for v in ("a", "b") for row in arm("smar", 0.1, 0.6, experiment="where", variant=v)]
     write_study_report(rows, tmp_path / "a.html", title="t", resamples=200)
     assert "In short" not in document(tmp_path / "a.html").text
+    assert "frozen vectors" not in document(tmp_path / "a.html").text  # nobody who does without them was measured
     assert "Where to annotate" in document(tmp_path / "a.html").text
     assert "**c: where to annotate.**" in study_markdown(rows, resamples=200)
 

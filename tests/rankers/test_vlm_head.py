@@ -259,7 +259,7 @@ def test_other_company_is_refused(
     ranker: VlmPageRanker, vectors: ResultVectors, images: Any, texts: Any, tmp_path: Path
 ) -> None:
     ranker.save(tmp_path / "model")
-    with pytest.raises(WeightsError, match="single-modal rankers None"):
+    with pytest.raises(WeightsError, match="no single-modal rankers inside"):
         VlmPageRanker.load(tmp_path / "model", ranker.encoder, vectors)
     with pytest.raises(WeightsError, match="encoders"):
         VlmPageRanker.load(tmp_path / "model", ranker.encoder, ResultVectors(texts(name="other"), images()), Counted())

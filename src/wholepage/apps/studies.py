@@ -272,16 +272,14 @@ def _rows(recipe: Recipe, work: Work, folder: Path) -> Iterable[Measured]:
 def _write(rows: Sequence[Measured], recipe: Recipe, out: Path, made_by: str) -> Outcome:
     write_parquet(rows, out / "measured.parquet")
     found = {(row.experiment, row.variant) for row in rows}
+    references = {kind: variant for kind, variant in REFERENCES.items() if (kind, variant) in found}
+    margin = recipe.margin
     write_study_report(
-        rows,
-        out / "report.html",
-        title=recipe.name,
-        margin=recipe.margin,
-        made_by=made_by,
-        references={kind: variant for kind, variant in REFERENCES.items() if (kind, variant) in found},
+        rows, out / "report.html", title=recipe.name, margin=margin, made_by=made_by, references=references
     )
-    tables = study_markdown(rows, margin=recipe.margin)
-    for name, text in (("tables.tex", study_latex(rows, margin=recipe.margin)), ("tables.md", tables)):
+    tables = study_markdown(rows, margin=margin, references=references)
+    latex = study_latex(rows, margin=margin, references=references)
+    for name, text in (("tables.tex", latex), ("tables.md", tables)):
         with atomic_write(out / name) as file:
             file.write(text)
     draw = Draw(margin=recipe.margin)

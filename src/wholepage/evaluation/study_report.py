@@ -11,6 +11,7 @@ from pathlib import Path
 
 from wholepage.evaluation.report import Heading, Prose, Section, Table, write_report
 from wholepage.evaluation.study import Curve, Draw
+from wholepage.evaluation.study_ablation import Ablated
 from wholepage.evaluation.study_figures import (
     GOAL,
     ablation_figure,
@@ -186,9 +187,18 @@ def _method(found: Findings, made_by: str) -> list[Section]:
         "graded differently, the share in the right order, as a mean over the queries that have such pairs.\n\n"
         "All methods stand on the same single-modal rankers, whose labels are not counted as page labels."
     )
+    if {"lambdamart", "context"} & {one.method for one in _measured(found)}:
+        text += (
+            " LambdaMART and self-attention (page labels only) read the results' numbers; SMAR and SFT read the "
+            "frozen vectors of query and results besides."
+        )
     sections: list[Section] = [Heading("How it was measured"), Prose(text)]
     named = _listed(found.studies)
     return [*sections, Prose(f"Study: {named}. Made by: {made_by}" if made_by else f"Study: {named}.")]
+
+
+def _measured(found: Findings) -> list[Curve | Ablated]:
+    return [*found.curves, *(one for arms in found.ablations.values() for one in arms)]
 
 
 def _listed(names: Sequence[str]) -> str:

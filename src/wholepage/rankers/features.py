@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +48,10 @@ class PageItems:
 
     def __len__(self) -> int:
         return len(self.item)
+
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """All that is read of the page, in the order of the attributes."""
+        return self.query, self.item, self.numbers, self.group, self.user
 
 
 def modality_codes(page: Page) -> NDArray[np.int64]:

@@ -38,6 +38,11 @@ class ItemBatch:
     group: Tensor
     user: Tensor
 
+    def to(self, device: torch.device) -> ItemBatch:
+        """The same pages on a device."""
+        parts = (self.query, self.item, self.numbers, self.mask, self.group, self.user)
+        return ItemBatch(*(part.to(device) for part in parts))
+
 
 def pad_items(pages: Sequence[PageItems]) -> ItemBatch:
     """Pad pages to the longest of them; at least one column, so that empty pages can pass."""
@@ -125,6 +130,20 @@ class PageHead(nn.Module):
             self.user_token = nn.Linear(user_dim, width)
             self.user_gain = nn.Linear(user_dim, width, bias=False)
             nn.init.zeros_(self.user_gain.weight)  # a value hardly seen in training stays close to saying nothing
+
+    @classmethod
+    def reading(cls, example: PageItems, *, width: int, layers: int, heads: int, dropout: float) -> PageHead:
+        """A new head whose inputs have the sizes of this page's."""
+        return cls(
+            len(example.query),
+            example.item.shape[1],
+            example.numbers.shape[1],
+            width=width,
+            layers=layers,
+            heads=heads,
+            dropout=dropout,
+            user_dim=len(example.user),
+        )
 
     def forward(self, query: Tensor, item: Tensor, numbers: Tensor, mask: Tensor, user: Tensor | None = None) -> Tensor:
         """Scores of padded pages, in float32.

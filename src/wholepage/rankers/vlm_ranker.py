@@ -20,7 +20,7 @@ from wholepage.pages.protocols import Scorer, ranking_of
 from wholepage.rankers.features import Featurizer
 from wholepage.rankers.featurizer_files import featurizer_files, load_featurizer
 from wholepage.rankers.matching import ResultVectors
-from wholepage.rankers.page_head import ItemBatch, pad_items
+from wholepage.rankers.page_head import pad_items
 from wholepage.rankers.tower import load_state, settings_of
 from wholepage.rankers.vlm import VlmEncoder
 from wholepage.rankers.vlm_head import Adapters, VlmPageHead
@@ -79,9 +79,7 @@ class VlmPageRanker:
 
     def _score(self, pages: Sequence[Page]) -> list[NDArray[np.float32]]:
         prompts = self.encoder.prompts(pages)
-        batch = pad_items(self.featurizer.read(pages))
-        parts = (batch.query, batch.item, batch.numbers, batch.mask, batch.group, batch.user)
-        here = ItemBatch(*(part.to(self.encoder.device) for part in parts))
+        here = pad_items(self.featurizer.read(pages)).to(self.encoder.device)
         with torch.inference_mode():
             found = torch.stack([head(here, prompts) for head in self.heads]).mean(dim=0).cpu().numpy()
         return [np.asarray(row[: len(page)], np.float32) for row, page in zip(found, pages, strict=True)]

@@ -170,11 +170,9 @@ class PageBatch:
 
     def to(self, device: torch.device) -> PageBatch:
         """The same batch on a device."""
-        i = self.items
-        items = ItemBatch(*(part.to(device) for part in (i.query, i.item, i.numbers, i.mask, i.group, i.user)))
         weights = None if self.weights is None else self.weights.to(device)
         pairs = None if self.pairs is None else self.pairs.to(device)
-        return PageBatch(items, self.grades.to(device), self.teacher.to(device), weights, pairs)
+        return PageBatch(self.items.to(device), self.grades.to(device), self.teacher.to(device), weights, pairs)
 
 
 def collate(batch: Sequence[Lesson]) -> PageBatch:

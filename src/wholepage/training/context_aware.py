@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from wholepage.pages.errors import InputError, ShapeError
 from wholepage.rankers.context_aware import ContextAware, ContextAwareNet, check_features, pad_numbers
+from wholepage.training.folds import teaches
 from wholepage.training.lambda_loss import ndcg_loss2pp
 from wholepage.training.loop import LoopConfig, Progress, content_hash, device_of, run
 from wholepage.training.losses import gain_softmax, list_mle, listnet, ranknet
@@ -87,7 +88,7 @@ def fit_context_aware(
     """
     check_features(features)
     _check_grades(features, grades)
-    kept = [i for i, given in enumerate(grades) if _differ(given)]
+    kept = [i for i, given in enumerate(grades) if teaches(np.asarray(given, np.float32))]
     if not kept:
         raise InputError(
             f"context-aware: got no page that teaches among {len(features)}; allowed: at least one page with two "
@@ -156,8 +157,3 @@ def _check_grades(features: Sequence[NDArray[np.floating]], grades: Sequence[NDA
                 f"context-aware: grades[{index}]: got {known.min() if np.isfinite(known).all() else known.max()}; "
                 "allowed: finite, from 0 up, NaN = nobody looked; shift the scale"
             )
-
-
-def _differ(grades: NDArray[np.floating]) -> bool:
-    known = grades[~np.isnan(grades)]
-    return len(known) > 1 and bool(known.min() < known.max())

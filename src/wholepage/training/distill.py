@@ -129,15 +129,8 @@ def distill_loss(scores: Tensor, wanted: Tensor, mask: Tensor, *, level_weight: 
 
 
 def _make_head(example: PageItems, config: DistillConfig) -> PageHead:
-    return PageHead(
-        len(example.query),
-        example.item.shape[1],
-        example.numbers.shape[1],
-        width=config.width,
-        layers=config.layers,
-        heads=config.heads,
-        dropout=config.dropout,
-        user_dim=len(example.user),
+    return PageHead.reading(
+        example, width=config.width, layers=config.layers, heads=config.heads, dropout=config.dropout
     )
 
 
@@ -149,22 +142,15 @@ def _batch_loss(
     rows: list[int],
 ) -> Tensor:
     where = device_of(module)
-    batch = pad_items([items[i] for i in rows])
+    batch = pad_items([items[i] for i in rows]).to(where)
     targets = torch.zeros(batch.mask.shape)
     for row, i in enumerate(rows):
         targets[row, : len(wanted[i])] = torch.from_numpy(wanted[i])
-    mask = batch.mask.to(where)
-    inputs = (part.to(where) for part in (batch.query, batch.item, batch.numbers))
-    scores = module(*inputs, mask, batch.user.to(where))
-    return distill_loss(scores, targets.to(where), mask, level_weight=config.level_weight)
+    scores = module(batch.query, batch.item, batch.numbers, batch.mask, batch.user)
+    return distill_loss(scores, targets.to(where), batch.mask, level_weight=config.level_weight)
 
 
 def _content(items: Sequence[PageItems], wanted: Sequence[NDArray[np.float32]], config: DistillConfig) -> str:
     return content_hash(
-        config,
-        (
-            array
-            for page, scores in zip(items, wanted, strict=True)
-            for array in (page.query, page.item, page.numbers, page.group, page.user, scores)
-        ),
+        config, (array for page, scores in zip(items, wanted, strict=True) for array in (*page.arrays(), scores))
     )

@@ -145,16 +145,8 @@ def _train_head(
 
 
 def _make_head(example: Lesson, config: SmarConfig) -> PageHead:
-    items = example.items
-    return PageHead(
-        len(items.query),
-        items.item.shape[1],
-        items.numbers.shape[1],
-        width=config.width,
-        layers=config.layers,
-        heads=config.heads,
-        dropout=config.dropout,
-        user_dim=len(items.user),
+    return PageHead.reading(
+        example.items, width=config.width, layers=config.layers, heads=config.heads, dropout=config.dropout
     )
 
 
@@ -181,8 +173,8 @@ def _content(taught: Sequence[Lesson], config: SmarConfig) -> str:
 
 
 def _arrays(lesson: Lesson) -> Iterator[NDArray[Any]]:
-    items, pairs = lesson.items, lesson.pairs
-    yield from (items.query, items.item, items.numbers, items.group, items.user, lesson.grades, lesson.teacher)
+    pairs = lesson.pairs
+    yield from (*lesson.items.arrays(), lesson.grades, lesson.teacher)
     if lesson.weights is not None:
         yield lesson.weights
     if len(pairs):

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from wholepage.pages.errors import InputError
 from wholepage.pages.model import Modality
+from wholepage.training import folds
 from wholepage.training.alignment import (
     aligned_kl,
     aligned_listwise,
@@ -147,14 +148,14 @@ def teaches(lesson: Lesson, config: SmarConfig) -> bool:
     group, grades = lesson.items.group, lesson.grades
     if config.pair_weight and len(lesson.pairs):
         return True
-    if config.page_weight and _ordered(grades):
+    if config.page_weight and folds.teaches(grades):
         return True
     if config.cross_weight and _cross_pairs(grades, group, strict=True):
         return True
     if config.tie_weight and _cross_pairs(grades, group, strict=False):
         return True
     return config.aligns and any(
-        config.betas.get(modality, 1.0) > 0 and _ordered(lesson.teacher[group == code])
+        config.betas.get(modality, 1.0) > 0 and folds.teaches(lesson.teacher[group == code])
         for modality, code in _CODES.items()
     )
 
@@ -167,11 +168,6 @@ def _form(config: SmarConfig) -> Callable[..., Tensor]:
         "odds": aligned_odds,
     }
     return forms[config.align]
-
-
-def _ordered(values: NDArray[np.float32]) -> bool:
-    known = values[~np.isnan(values)]
-    return len(known) > 1 and bool(known.min() < known.max())
 
 
 def _cross_pairs(grades: NDArray[np.float32], group: NDArray[np.int64], *, strict: bool) -> bool:
