@@ -21,7 +21,9 @@ from conditions import commit, machine
 HERE = Path(__file__).parent
 RECIPES = (
     "cost_fashion",
+    "ablation_fashion",
     "cost_synthetic",
+    "ablation_synthetic",
     "cost_opencqa",
     "cost_opencqa_seen",
     "cost_mmdocir",
@@ -39,7 +41,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE)
     asked = parser.parse_args()
     for name in asked.recipes:
-        if asked.root is None and name != "cost_synthetic":
+        if asked.root is None and not name.endswith("synthetic"):
             print(
                 f"benchmarks: {name}: got no data folder; skipped: pass --root or set WHOLEPAGE_DATA", file=sys.stderr
             )
@@ -56,7 +58,7 @@ def main() -> None:
         resumed = f", {kept} cells kept from before" if kept else ""
         head = f"# {name}\n\n`{shown}` · commit {commit()} · {machine()} · {wall_s:.0f} s{resumed}\n\n"
         tables = (runs / "tables.md").read_text(encoding="utf-8")
-        (asked.out / f"study_{name.removeprefix('cost_')}.md").write_text(head + tables, encoding="utf-8")
+        (asked.out / f"study_{name}.md").write_text(head + tables, encoding="utf-8")
         print(f"{name}: {wall_s:.0f} s", flush=True)
 
 

@@ -38,7 +38,7 @@ from wholepage.rankers.matching import ResultVectors
 from wholepage.rankers.whole_page import WholePageRanker, head_spread
 from wholepage.training.context_aware import ContextAwareConfig, fit_context_aware
 from wholepage.training.folds import labels_of
-from wholepage.training.loop import Progress
+from wholepage.training.loop import LoopConfig, Progress
 from wholepage.training.single_modal import SingleModalFit, TowerConfig, fit_single_modal
 from wholepage.training.smar import SmarConfig, fit_featurizer, fit_smar
 from wholepage.training.workers import Workers
@@ -54,6 +54,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         shares: of page labels bought for SMAR; the first also, the very same, for all others that read some.
         seed: of the choice, of training, and of the intervals.
         towers, smar: how the rankers are trained.
+        sft_loop: how the page head is trained where nothing aligns it; longer, it would fit few labels too closely.
         level: of the intervals.
     """
 
@@ -62,6 +63,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: int = 0
     towers: TowerConfig = TowerConfig()
     smar: SmarConfig = SmarConfig()
+    sft_loop: LoopConfig = LoopConfig()
     level: float = 0.95
 
     def __post_init__(self) -> None:
@@ -240,14 +242,18 @@ class _Work:
         self._trees("lambdamart_100", everything, len(everything))
         self._context("context", few)
         self._head("align_only", Judgments(), 0, page_weight=0.0)
-        self._head(f"sft_{_percent(first)}", few.judgments, few.labels, bought=few, align="none")
+        self._head(f"sft_{_percent(first)}", few.judgments, few.labels, bought=few, align="none", loop=self._sft_loop)
         for share, given in bought.items():
             self._head(f"smar_{_percent(share)}", given.judgments, given.labels, bought=given)
-        self._head("sft_100", everything, len(everything), align="none")
+        self._head("sft_100", everything, len(everything), align="none", loop=self._sft_loop)
         selections = {share: given.selection for share, given in bought.items()}
         return Trained(
             self.rankers, self.labels, len(everything), self.fit.labels, selections=selections, seconds=self.seconds
         )
+
+    @property
+    def _sft_loop(self) -> LoopConfig:
+        return msgspec.structs.replace(self.settings.sft_loop, seed=self.settings.seed)
 
     def _buy(self, share: float) -> Purchase:
         strategy = parse_strategy(f"{self.settings.strategy}(p={share})")

@@ -229,7 +229,7 @@ def _ground_name(recipe: Recipe, fold: Fold, ratio: int) -> str:
 
 
 def _work(recipe: Recipe, cell: Cell, ground: Path) -> Work:
-    made = [FORMAT, ground.name, msgspec.to_builtins(cell.work), msgspec.to_builtins(recipe.smar)]
+    made = [FORMAT, ground.name, msgspec.to_builtins(cell.work), msgspec.to_builtins(recipe.config_of(cell.method))]
     return Work(cell, ground, _digest(made))
 
 
@@ -238,7 +238,10 @@ def _run(works: Sequence[Work], folder: Path, recipe: Recipe, pool: Workers, pro
     missing = {work.key: work for work in works if not (folder / f"{work.key}.json").exists()}
     ordered = sorted(missing.values(), key=lambda work: (work.ground.name, -work.cell.share, work.key))
     folder.mkdir(parents=True, exist_ok=True)
-    tasks = [(work.ground, work.cell.work, recipe.smar, folder / f"{work.key}.json") for work in ordered]
+    tasks = [
+        (work.ground, work.cell.work, recipe.config_of(work.cell.method), folder / f"{work.key}.json")
+        for work in ordered
+    ]
     pool.each(run_cell, tasks, progress=progress, what=f"{recipe.name}, cells")
 
 

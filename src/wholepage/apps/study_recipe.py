@@ -17,6 +17,7 @@ import msgspec
 from wholepage.annotation.selection import parse_strategy
 from wholepage.pages.errors import InputError
 from wholepage.pages.model import Modality
+from wholepage.training.loop import LoopConfig
 from wholepage.training.single_modal import TowerConfig
 from wholepage.training.smar import Alignment, SmarConfig
 
@@ -39,6 +40,9 @@ UNLABELLED: tuple[Method, ...] = ("align_only", "zscore", "minmax", "rrf", "raw"
 
 HEADS: tuple[Method, ...] = ("smar", "sft", "align_only")
 """Methods that train the page head."""
+
+ALIGNED: tuple[Method, ...] = ("smar", "align_only")
+"""Methods that single-modal rankers teach."""
 
 
 class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -126,6 +130,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         margin: how much nDCG@10 counts as not worse.
         experiments: by kind.
         towers, smar: how the rankers are trained.
+        sft_loop: how the page head is trained where nothing aligns it: without alignment it fits few labels too
+            closely when it is trained as long.
     """
 
     name: str
@@ -135,6 +141,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     margin: float = 0.005
     towers: TowerConfig = TowerConfig()
     smar: SmarConfig = SmarConfig()
+    sft_loop: LoopConfig = LoopConfig()
 
     def __post_init__(self) -> None:
         seeds = [self.seeds, *(e.seeds for e in self.experiments.values() if e.seeds is not None)]
@@ -147,6 +154,10 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise InputError(f"study {self.name!r}: margin: got {self.margin}; allowed: above 0; 0.005 is usual")
         for kind, experiment in self.experiments.items():
             _check_apart(kind, _grid(kind, experiment, (0,), 1))
+
+    def config_of(self, method: Method) -> SmarConfig:
+        """How a method is trained."""
+        return self.smar if method in ALIGNED else msgspec.structs.replace(self.smar, loop=self.sft_loop)
 
 
 class Cell(msgspec.Struct, frozen=True, order=True):
@@ -217,7 +228,7 @@ def _grid(kind: Kind, experiment: Experiment, seeds: tuple[int, ...], folds: int
     axes = (experiment.methods, experiment.strategies, experiment.shares, experiment.forms, experiment.shuffled)
     for method, strategy, share, form, shuffled in itertools.product(*axes):
         for ratio, seed, fold in itertools.product(experiment.ratios, seeds, range(folds)):
-            taught = method in ("smar", "align_only")
+            taught = method in ALIGNED
             form_read: str = form if taught else "none" if method == "sft" else ""
             if method in UNLABELLED:
                 bought, spec = 0.0, ""

@@ -63,7 +63,8 @@ class SmarConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         members: heads trained from different seeds, whose scores are averaged.
         width, layers, heads, dropout: of the page head.  keep: principal directions of the frozen vectors.
         read_as: a modality that training does not see -> the known one it is read as.
-        loop: the training loop's settings.
+        loop: the training loop's settings. Alignment keeps a long training from fitting the few labels alone; without
+            it half as many epochs are better.
     """
 
     align: Alignment = "listwise"
@@ -85,7 +86,7 @@ class SmarConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dropout: float = 0.1
     keep: int = 128
     read_as: dict[Modality, Modality] = msgspec.field(default_factory=lambda: dict(LIKENESS))
-    loop: LoopConfig = LoopConfig()
+    loop: LoopConfig = LoopConfig(epochs=30)
 
     def __post_init__(self) -> None:
         if self.members < 1:
