@@ -31,7 +31,7 @@ def test_shipped_recipes_are_read_and_hold_the_targets(path: Path) -> None:
     assert found.margin == 0.005
     cost = found.experiments["cost"]
     assert {"smar", "sft", "lambdamart", "context", "isotonic", "align_only", "zscore"} <= set(cost.methods)
-    assert {0.1, 0.2, 0.3, 1.0} <= set(cost.shares)
+    assert {0.1, 0.3, 1.0} <= set(cost.shares)
     assert len(cells(found, 1)) == len(set(cells(found, 1)))
 
 
@@ -154,3 +154,10 @@ def test_cells_are_sorted_however_the_recipe_is_written() -> None:
     found = cells(recipe(one), 2)
     assert found == cells(recipe(other), 2)
     assert isinstance(found[0], Cell)
+
+
+def test_only_the_aligned_are_trained_long() -> None:
+    found = recipe("[experiments.cost]\nmethods = ['smar']")
+    assert found.config_of("smar") == found.config_of("align_only") == found.smar
+    for method in ("sft", "lambdamart", "context"):
+        assert found.config_of(method).loop == found.sft_loop != found.smar.loop
