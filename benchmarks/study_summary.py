@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/study_summary.py --runs runs --out benchmarks/study_summary.md
 
-Reads the rows that ``benchmarks/study_all.py`` left in the folder of runs; nothing is trained. A query has its mean over
-seeds; p is of the paired permutation test over queries, with Holm's correction for the column.
+Reads the rows that ``benchmarks/study_all.py`` left in the folder of runs; nothing is trained. A query has its mean
+over seeds; p is of the paired permutation test over queries, with Holm's correction for the column.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def table(studies: dict[str, list[Measured]]) -> str:
     names = [name.removeprefix("cost_") for name in studies]
     lines = ["| nDCG@10 | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     lines += [
-        f"| {label} | " + " | ".join(columns[name].get(arm, "–") for name in studies) + " |"
+        f"| {label} | " + " | ".join(columns[name].get(arm, "") for name in studies) + " |"
         for arm, label in ROWS.items()
     ]
     for title, at in (("not worse than SFT, 100 %, with", "not_worse_at"), ("better with", "better_at")):
