@@ -34,7 +34,7 @@ from wholepage.rankers.fusion import (
     ZScoreMerge,
 )
 from wholepage.rankers.lambdamart import LambdaMart
-from wholepage.rankers.whole_page import PageHead, head_scores, head_spread
+from wholepage.rankers.page_head import PageHead, head_scores, head_spread, tempered
 from wholepage.training.batches import Lesson, lessons, supervise
 from wholepage.training.context_aware import ContextAwareConfig, fit_context_aware
 from wholepage.training.folds import labels_of
@@ -211,7 +211,9 @@ _Scores = Sequence[NDArray[np.floating]]
 
 def _by_head(ground: Ground, train: Side, bought: Bought, cell: Cell, config: SmarConfig) -> _Scores:
     heads = _heads(train, bought.judgments, bought.weights, cell, config)
-    return head_scores(heads, ground.test.items)
+    unseen = [np.array([r.modality in ground.read_as for r in page.results], np.bool_) for page in ground.test.pages]
+    scores = head_scores(heads, ground.test.items)
+    return [tempered(of, mask) for of, mask in zip(scores, unseen, strict=True)]
 
 
 def _by_trees(ground: Ground, train: Side, bought: Bought, cell: Cell, config: SmarConfig) -> _Scores:

@@ -160,6 +160,10 @@ class Featurizer:
             read.append(PageItems(encoded.query, item, numbers, modality_codes(page), user))
         return read
 
+    def unseen(self, page: Page) -> NDArray[np.bool_]:
+        """Which results are of a modality that training did not hold, and are read as another; ``[len(page)]``."""
+        return np.array([result.modality not in self.known for result in page.results], dtype=np.bool_)
+
     def _check_known(self, page: Page) -> None:
         for index, result in enumerate(page.results):
             if self.read_as.get(result.modality, result.modality) not in self.known:

@@ -20,7 +20,7 @@ from wholepage.pages.protocols import Scorer, ranking_of
 from wholepage.rankers.features import Featurizer
 from wholepage.rankers.featurizer_files import featurizer_files, load_featurizer
 from wholepage.rankers.matching import ResultVectors
-from wholepage.rankers.page_head import pad_items
+from wholepage.rankers.page_head import pad_items, tempered
 from wholepage.rankers.tower import load_state, settings_of
 from wholepage.rankers.vlm import VlmEncoder
 from wholepage.rankers.vlm_head import Adapters, VlmPageHead
@@ -75,7 +75,7 @@ class VlmPageRanker:
         scores: list[NDArray[np.float32]] = []
         for start in range(0, len(pages), self.pages_per_pass):
             scores += self._score(pages[start : start + self.pages_per_pass])
-        return scores
+        return [tempered(of, self.featurizer.unseen(page)) for page, of in zip(pages, scores, strict=True)]
 
     def _score(self, pages: Sequence[Page]) -> list[NDArray[np.float32]]:
         prompts = self.encoder.prompts(pages)

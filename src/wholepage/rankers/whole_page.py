@@ -22,7 +22,15 @@ from wholepage.rankers.calibration import Calibration
 from wholepage.rankers.features import Featurizer
 from wholepage.rankers.featurizer_files import featurizer_files, load_featurizer
 from wholepage.rankers.matching import ResultVectors
-from wholepage.rankers.page_head import ItemBatch, PageHead, head_scores, head_spread, pad_items
+from wholepage.rankers.page_head import (
+    UNSEEN_TRUST,
+    ItemBatch,
+    PageHead,
+    head_scores,
+    head_spread,
+    pad_items,
+    tempered,
+)
 from wholepage.rankers.tower import load_state, settings_of
 from wholepage.rankers.weights import load_model, save_model
 
@@ -42,8 +50,9 @@ class WholePageRanker:
         made_of: what it was trained with (labels bought, strategy, losses), kept in the model folder.
         name: printed with every ranking.
         calibration: from scores to probabilities (``training.calibrate``); None = it gives none.
+        unseen_trust: how far scores of modalities that training never saw are believed, see ``page_head.tempered``.
     Raises:
-        InputError: no head.
+        InputError: no head, or a trust outside of [0, 1].
     """
 
     def __init__(
@@ -54,11 +63,14 @@ class WholePageRanker:
         *,
         name: str = "smar",
         calibration: Calibration | None = None,
+        unseen_trust: float = UNSEEN_TRUST,
     ) -> None:
         if not heads:
             raise InputError(f"{name}: got no head; allowed: at least one; train one")
+        if not 0 <= unseen_trust <= 1:
+            raise InputError(f"{name}: got unseen_trust {unseen_trust}; allowed: 0 to 1; {UNSEEN_TRUST} is usual")
         self.featurizer, self.heads, self.made_of, self._name = featurizer, tuple(heads), dict(made_of or {}), name
-        self.calibration = calibration
+        self.calibration, self.unseen_trust = calibration, unseen_trust
 
     @property
     def name(self) -> str:
@@ -70,7 +82,11 @@ class WholePageRanker:
         Raises:
             NoRanker: a modality that neither training nor ``read_as`` covers.
         """
-        return head_scores(self.heads, self.featurizer.read(pages))
+        scores = head_scores(self.heads, self.featurizer.read(pages))
+        return [
+            tempered(of, self.featurizer.unseen(page), self.unseen_trust)
+            for page, of in zip(pages, scores, strict=True)
+        ]
 
     def rank(self, pages: Sequence[Page]) -> list[Ranking]:
         """One ranking a page, best first."""
@@ -78,7 +94,14 @@ class WholePageRanker:
 
     def calibrated(self, calibration: Calibration) -> WholePageRanker:
         """The same ranker, giving probabilities; no order changes."""
-        return WholePageRanker(self.featurizer, self.heads, self.made_of, name=self.name, calibration=calibration)
+        return WholePageRanker(
+            self.featurizer,
+            self.heads,
+            self.made_of,
+            name=self.name,
+            calibration=calibration,
+            unseen_trust=self.unseen_trust,
+        )
 
     def probabilities(self, pages: Sequence[Page]) -> list[NDArray[np.float32]]:
         """P(grade >= threshold of the calibration) of each result, ``[len(page)]`` a page; ordered as the scores.
@@ -128,6 +151,7 @@ class WholePageRanker:
             **kept.config,
             "heads": len(self.heads),
             "sizes": self.heads[0].sizes,
+            "unseen_trust": self.unseen_trust,
             "made_of": self.made_of,
         }
         config |= {"calibration": msgspec.to_builtins(self.calibration)} if self.calibration else {}
@@ -154,7 +178,9 @@ class WholePageRanker:
                 load_state(head, arrays, f"{index}.", folder)
                 heads.append(head)
             calibration = _load_calibration(folder, config)
-            return cls(featurizer, heads, config["made_of"], name=config["name"], calibration=calibration)
+            trust = config.get("unseen_trust", 1.0)  # folders from before it was kept
+            name = config["name"]
+            return cls(featurizer, heads, config["made_of"], name=name, calibration=calibration, unseen_trust=trust)
 
 
 def _load_calibration(folder: Path, config: Mapping[str, Any]) -> Calibration | None:
