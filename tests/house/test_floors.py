@@ -197,7 +197,7 @@ def requirement_of(library: str) -> str:
 
 
 def test_every_library_belongs_to_an_extra() -> None:
-    users = ("", "text", "image", "train", "eval", "cli")
+    users = ("", "text", "image", "train", "eval", "cli", "annotate")
     known = {name for name, extras in declared().items() if extras.intersection(users)}
     found = []
     for path in sorted(PACKAGE.rglob("*.py")):
