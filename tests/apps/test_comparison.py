@@ -16,11 +16,13 @@ import torch
 from numpy.typing import NDArray
 
 from wholepage.apps import contenders
+from wholepage.apps.bought import Bought
 from wholepage.apps.comparison import MEASURE, Outcome, Row, compare, cross_validate, measure
-from wholepage.apps.contenders import REFERENCE, ReadOnce, ScoredOnce, Settings, Trained, train_rankers
+from wholepage.apps.contenders import REFERENCE, Settings, Trained, train_rankers
+from wholepage.apps.remembered import ReadOnce, ScoredOnce
 from wholepage.collections.synthetic import Synthetic
 from wholepage.pages.errors import InputError
-from wholepage.pages.judgments import Judgments
+from wholepage.pages.judgments import Grade, Judgments
 from wholepage.pages.model import Modality, Page, Query, Ranking, Result
 from wholepage.rankers.features import Featurizer, PageItems
 from wholepage.rankers.matching import ResultVectors
@@ -202,16 +204,48 @@ def test_rows_as_json(watched: Watched) -> None:
     assert (empty["cross_pair_accuracy"], empty["exposure_gap@10"]) == (None, None)  # JSON has no NaN
 
 
-@pytest.mark.parametrize("shares", [(), (0.3,), (0.3, 0.1)])
-def test_settings_must_begin_with_the_share_that_all_is_compared_with(shares: tuple[float, ...]) -> None:
-    with pytest.raises(InputError, match=r"Settings\.shares: got .*; allowed: 0\.1 first"):
+@pytest.mark.parametrize("shares", [(), (0.0,), (0.1, 1.5), (0.1, 0.1)])
+def test_shares_name_rows_so_each_is_real_and_there_once(shares: tuple[float, ...]) -> None:
+    with pytest.raises(InputError, match=r"Settings\.shares: got .*; allowed: "):
         Settings(shares=shares)
+
+
+def test_the_first_share_is_what_all_is_compared_with() -> None:
+    assert Settings().reference == REFERENCE
+    assert Settings(shares=(0.25, 0.1)).reference == "smar_25"
 
 
 def test_a_model_that_was_not_trained_is_an_error(watched: Watched) -> None:
     other = Trained({REFERENCE: watched.outcome.trained.rankers["raw"]}, {}, 0, 0)
     with pytest.raises(InputError, match="WholePageRanker"):
         _ = other.model
+
+
+def test_labels_that_are_brought_stand_in_place_of_a_strategy(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = watch(monkeypatch)
+    few = world.train[:6]
+    said = Judgments([Grade(p.query_id, i, float(n % 3), "ann") for p in few for n, i in enumerate(p.result_ids)])
+    brought = Bought(said, 12, "campaign: selected", {})
+    outcome = compare(*_sides(world), vectors(), SETTINGS, brought=brought)
+    share = brought.share(sum(map(len, world.train)))
+    name = f"smar_{100 * share:g}"
+    assert [row.ranker for row in outcome.rows if row.p_holm is None] == [name] != [REFERENCE]
+    assert given[name] == given[f"sft_{100 * share:g}"] == said
+    labels = {row.ranker: row.labels for row in outcome.rows}
+    assert labels[name] == labels["lambdamart"] == labels["context"] == 12  # what was asked, not what came of it
+    assert [row.ranker for row in outcome.rows if row.ranker.startswith("smar_")] == [name]
+    assert outcome.model.made_of["strategy"] == "campaign: selected"
+    assert f"p_holm_vs_{name}" in outcome.rows[0].to_json()
+
+
+def test_labels_brought_for_other_pages_are_refused(world: World) -> None:
+    brought = Bought(Judgments([Grade("nobody", "x", 1.0)]), 1, "campaign")
+    with pytest.raises(InputError, match="nobody"):
+        compare(*_sides(world), vectors(), SETTINGS, brought=brought)
+
+
+def _sides(world: World) -> tuple[list[Page], Judgments, list[Page], Judgments]:
+    return world.train, world.train_said, world.test, world.test_said
 
 
 # --- remembering what was read ----------------------------------------------------------------------------------------

@@ -26,6 +26,12 @@ train = typer.Typer(
 
 _Pages = Annotated[str, typer.Argument(help="A collection by name, or a file or folder of pages.")]
 _Root = Annotated[Path | None, typer.Option("--root", metavar="FOLDER", help="The data folder (else WHOLEPAGE_DATA).")]
+_Labels = Annotated[
+    Path | None,
+    typer.Option(
+        "--labels", metavar="FOLDER", help="Page labels that `annotate export` wrote, in place of a strategy."
+    ),
+]
 _Judgments = Annotated[
     Path | None, typer.Option("--judgments", help="With a file of pages: its judgments (.jsonl) or qrels.")
 ]
@@ -117,6 +123,7 @@ def compare(
         str,
         typer.Option("--strategy", help="Which judgments are bought: concentrated, spread, random, top, whole_pages."),
     ] = "concentrated",
+    labels: _Labels = None,
     text: _Text = "minilm",
     image: _Image = "auto",
     out: Annotated[
@@ -145,6 +152,7 @@ def compare(
             folds=folds,
             transfer_from=transfer_from or [],
             strategy=strategy,
+            labels=labels,
             text=text,
             image=image,
             out=out,
@@ -186,6 +194,7 @@ def train_smar(
             show_default="concentrated",
         ),
     ] = None,
+    labels: _Labels = None,
     text: _TextOr = None,
     image: _ImageOr = None,
     seed: _SeedOr = None,
@@ -205,7 +214,7 @@ def train_smar(
     from wholepage.apps import learning
 
     recipe, folder = _recipe(pages, out, root, judgments, split, text, image, seed)
-    recipe = recipe.changed("select", strategy=strategy, share=share)
+    recipe = recipe.changed("select", strategy=strategy, share=share, labels=None if labels is None else str(labels))
     with progress() as report:
         facts = learning.train_smar(recipe, folder, progress=report)
     if json_:
@@ -326,7 +335,7 @@ def _show(outcome: Outcome, title: str, json_: bool) -> None:
                 bounds,
                 number(given["cross_pair_accuracy"]),
                 str(given["labels"]),
-                number(given["p_holm_vs_smar_10"]),
+                number(given[f"p_holm_vs_{row.reference}"]),
             ]
         )
     columns = [
@@ -335,6 +344,6 @@ def _show(outcome: Outcome, title: str, json_: bool) -> None:
         "95 % (BCa)",
         "cross-modal pairs right",
         "page labels",
-        "p (Holm) against smar_10",
+        f"p (Holm) against {outcome.settings.reference}",
     ]
     print_table(title, columns, rows)

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from wholepage.apps.bought import Bought
 from wholepage.apps.contenders import REFERENCE, Settings, Trained, train_rankers
 from wholepage.evaluation.measures import evaluate
 from wholepage.evaluation.page_measures import evaluate_pages
@@ -37,6 +38,7 @@ class Row(msgspec.Struct, frozen=True):
         cross_pair_accuracy: share of pairs of different modality and grade put in the right order.
         labels: page labels it was trained on.
         difference, p_holm: from the reference ranker, None for the reference itself.
+        reference: its name.
     """
 
     ranker: str
@@ -48,6 +50,7 @@ class Row(msgspec.Struct, frozen=True):
     labels: int
     difference: float | None
     p_holm: float | None
+    reference: str = REFERENCE
 
     def to_json(self) -> dict[str, Any]:
         """The row under the names that ``--json`` prints."""
@@ -59,8 +62,8 @@ class Row(msgspec.Struct, frozen=True):
             "cross_pair_accuracy": None if math.isnan(self.cross_pair_accuracy) else self.cross_pair_accuracy,
             "exposure_gap@10": None if math.isnan(self.exposure_gap) else self.exposure_gap,
             "labels": self.labels,
-            f"difference_vs_{REFERENCE}": self.difference,
-            f"p_holm_vs_{REFERENCE}": self.p_holm,
+            f"difference_vs_{self.reference}": self.difference,
+            f"p_holm_vs_{self.reference}": self.p_holm,
         }
 
 
@@ -93,16 +96,17 @@ def measure(
     Raises:
         InputError: the reference ranker is not among the rankings, or a page has no ranking.
     """
-    if REFERENCE not in rankings:
+    reference = settings.reference
+    if reference not in rankings:
         raise InputError(
-            f"comparison: got rankers {sorted(rankings)}; allowed: with {REFERENCE!r} among them; train it"
+            f"comparison: got rankers {sorted(rankings)}; allowed: with {reference!r} among them; train it"
         )
     said = judgments.restrict({page.query_id: page.result_ids for page in pages})
     values = {name: evaluate(given, said, [MEASURE]).of(MEASURE) for name, given in rankings.items()}
     page_values = {name: evaluate_pages(given, pages, said) for name, given in rankings.items()}
-    others = {name: of for name, of in values.items() if name != REFERENCE}
+    others = {name: of for name, of in values.items() if name != reference}
     tests = {
-        test.name: test for test in compare_to(values[REFERENCE], others, seed=settings.seed, level=settings.level)
+        test.name: test for test in compare_to(values[reference], others, seed=settings.seed, level=settings.level)
     }
     rows = []
     for name, of in values.items():
@@ -119,6 +123,7 @@ def measure(
                 labels[name],
                 tests[name].difference if name in tests else None,
                 tests[name].p_holm if name in tests else None,
+                reference,
             )
         )
     return rows
@@ -132,14 +137,17 @@ def compare(
     vectors: ResultVectors,
     settings: Settings = Settings(),  # noqa: B008 - frozen
     *,
+    brought: Bought | None = None,
     folder: Path | None = None,
     workers: Workers | None = None,
     progress: Progress | None = None,
 ) -> Outcome:
     """Train on one set of pages, measure on another.
 
+    Args:
+        brought: page labels that were bought before; None = the strategy buys.
     Raises:
-        InputError: a query is in both sets.
+        InputError: a query is in both sets, or labels are brought on other pages.
     """
     shared = {page.query_id for page in train_pages}.intersection(page.query_id for page in test_pages)
     if shared:
@@ -148,8 +156,11 @@ def compare(
             "choose other splits"
         )
     trained = train_rankers(
-        train_pages, train_judgments, vectors, settings, folder=folder, workers=workers, progress=progress
-    )
+        train_pages, train_judgments, vectors, settings,
+        brought=brought, folder=folder, workers=workers, progress=progress,
+    )  # fmt: skip
+    if brought is not None:
+        settings = msgspec.structs.replace(settings, shares=(brought.share(sum(map(len, train_pages))),))
     pages = list(test_pages)
     rankings = trained.rank(pages)
     rows = measure(rankings, pages, test_judgments, trained.labels, settings)

@@ -19,12 +19,14 @@ from numpy.typing import NDArray
 from wholepage.annotation.buying import Purchase, buy
 from wholepage.annotation.oracles import PerfectAnnotator
 from wholepage.annotation.selection import Selection, parse_strategy
+from wholepage.apps.bought import Bought, check_brought
+from wholepage.apps.remembered import ReadOnce, ScoredOnce
 from wholepage.pages.errors import InputError
 from wholepage.pages.judgments import Judgments
 from wholepage.pages.model import Page, Ranking
-from wholepage.pages.protocols import Ranker, Scorer, ranking_of
+from wholepage.pages.protocols import Ranker, ranking_of
 from wholepage.rankers.context_aware import ContextAware
-from wholepage.rankers.features import Featurizer, PageItems
+from wholepage.rankers.features import Featurizer
 from wholepage.rankers.fusion import (
     IsotonicMerge,
     MinMaxMerge,
@@ -43,7 +45,8 @@ from wholepage.training.single_modal import SingleModalFit, TowerConfig, fit_sin
 from wholepage.training.smar import SmarConfig, fit_featurizer, fit_smar
 from wholepage.training.workers import Workers
 
-REFERENCE, REFERENCE_SHARE = "smar_10", 0.1
+REFERENCE = "smar_10"
+"""What everything is compared with, where the labels are not brought."""
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,7 +54,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         strategy: how page labels are chosen (``annotation.selection``), by name; the share is added.
-        shares: of page labels bought for SMAR; the first also, the very same, for all others that read some.
+        shares: of page labels bought for SMAR; the first also, the very same, for all others that read some. Everything
+            is compared with SMAR at the first share. Where labels are brought there is one: theirs.
         seed: of the choice, of training, and of the intervals.
         towers, smar: how the rankers are trained.
         sft_loop: how the page head is trained where nothing aligns it; longer, it would fit few labels too closely.
@@ -67,11 +71,19 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     level: float = 0.95
 
     def __post_init__(self) -> None:
-        if not self.shares or self.shares[0] != REFERENCE_SHARE:
+        if not self.shares or not all(0 < share <= 1 for share in self.shares):
             raise InputError(
-                f"Settings.shares: got {self.shares}; allowed: {REFERENCE_SHARE} first, which everything is compared "
-                "with, and others in (0, 1] after it; (0.1, 0.3) is usual"
+                f"Settings.shares: got {self.shares}; allowed: one or more, above 0 to 1; (0.1, 0.3) is usual"
             )
+        if len(set(map(_percent, self.shares))) != len(self.shares):
+            raise InputError(
+                f"Settings.shares: got {self.shares}; allowed: each once, as rows are named by them; remove the repeats"
+            )
+
+    @property
+    def reference(self) -> str:
+        """The row that the others are compared with."""
+        return f"smar_{_percent(self.shares[0])}"
 
 
 @dataclass(frozen=True)
@@ -81,8 +93,9 @@ class Trained:
     Attributes:
         rankers: by the name in the table.  labels: page labels each was trained on.
         single_modal_labels: what the single-modal rankers were trained on.
-        selections: what was bought, by share.
+        selections: what was bought, by share; nothing where labels were brought.
         seconds: of each part of the training.
+        reference: the row that the others are compared with.
     """
 
     rankers: dict[str, Ranker]
@@ -91,13 +104,14 @@ class Trained:
     single_modal_labels: int
     selections: dict[float, Selection] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    reference: str = REFERENCE
 
     @property
     def model(self) -> WholePageRanker:
         """The reference ranker, SMAR with the first share."""
-        found = self.rankers[REFERENCE]
+        found = self.rankers[self.reference]
         if not isinstance(found, WholePageRanker):
-            raise InputError(f"comparison: got {found!r} as {REFERENCE}; allowed: a WholePageRanker; train one")
+            raise InputError(f"comparison: got {found!r} as {self.reference}; allowed: a WholePageRanker; train one")
         return found
 
     def rank(self, pages: Sequence[Page]) -> dict[str, list[Ranking]]:
@@ -106,52 +120,6 @@ class Trained:
             name: [Ranking(r.query_id, r.result_ids, r.scores, name) for r in ranker.rank(pages)]
             for name, ranker in self.rankers.items()
         }
-
-
-class ReadOnce(Featurizer):
-    """A Featurizer that remembers the pages it read last, for many rankers are asked about the same ones in turn."""
-
-    _kept: dict[bool, tuple[list[Page], Sequence[NDArray[np.float32]], list[PageItems]]] | None = None
-
-    def read(self, pages: Sequence[Page], scores: Sequence[NDArray[np.float32]] | None = None) -> list[PageItems]:
-        """See ``Featurizer.read``; pages and scores count as the same when they are the same objects.
-
-        The last reading with scores given and the last without are both remembered.
-        """
-        kept = {} if self._kept is None else self._kept
-        last = kept.get(scores is None)
-        if last is None or not (_same(last[0], pages) and _same(last[1], scores or ())):
-            last = (list(pages), list(scores or ()), super().read(pages, scores))
-            self._kept = {**kept, scores is None: last}
-        return last[2]
-
-    @classmethod
-    def of(cls, featurizer: Featurizer) -> ReadOnce:
-        """The same reading, remembered."""
-        f = featurizer
-        return cls(f.upstream, f.vectors, f.known, f.scale, f.vector_scale, f.read_as, users=f.users)
-
-
-class ScoredOnce:
-    """A Scorer that remembers the pages it scored last."""
-
-    def __init__(self, scorer: Scorer) -> None:
-        self.scorer = scorer
-        self._last: tuple[list[Page], list[NDArray[np.float32]]] | None = None
-
-    @property
-    def name(self) -> str:
-        return self.scorer.name
-
-    def score(self, pages: Sequence[Page]) -> list[NDArray[np.float32]]:
-        """Scores ``[len(page)]`` a page, NaN = no opinion."""
-        if self._last is None or not _same(self._last[0], pages):
-            self._last = (list(pages), self.scorer.score(pages))
-        return self._last[1]
-
-
-def _same(ours: Sequence[object], theirs: Sequence[object]) -> bool:
-    return len(ours) == len(theirs) and all(a is b for a, b in zip(ours, theirs, strict=True))
 
 
 class FeatureRanker:
@@ -176,6 +144,7 @@ def train_rankers(
     vectors: ResultVectors,
     settings: Settings,
     *,
+    brought: Bought | None = None,
     folder: Path | None = None,
     workers: Workers | None = None,
     progress: Progress | None = None,
@@ -186,10 +155,18 @@ def train_rankers(
     results that were bought and of no others.
 
     Args:
+        judgments: what the collection knows: within a modality for the single-modal rankers, of the whole page for the
+            rows that read all page labels, and for a strategy to buy from.
+        brought: page labels that were bought before, in a campaign; None = the strategy buys.
         folder: keeps checkpoints, so that a killed run resumes; None = nothing is kept.
         workers: trains small networks side by side; None = one after another.
+    Raises:
+        InputError: labels are brought on queries or results that are not among the pages.
     """
     pages = list(pages)
+    if brought is not None:
+        check_brought(pages, brought)
+        settings = msgspec.structs.replace(settings, shares=(brought.share(sum(map(len, pages))),))
     seconds: dict[str, float] = {}
     towers = msgspec.structs.replace(
         settings.towers, loop=msgspec.structs.replace(settings.towers.loop, seed=settings.seed)
@@ -201,7 +178,9 @@ def train_rankers(
     start = time.perf_counter()
     featurizer = ReadOnce.of(fit_featurizer(pages, fit, vectors, smar))
     seconds["reading pages"] = time.perf_counter() - start
-    work = _Work(pages, judgments, fit, vectors, settings, smar, featurizer, folder, workers, progress, seconds)
+    work = _Work(
+        pages, judgments, fit, vectors, settings, smar, featurizer, folder, workers, progress, seconds, brought
+    )
     return work.trained()
 
 
@@ -218,6 +197,7 @@ class _Work:
     workers: Workers | None
     progress: Progress | None
     seconds: dict[str, float]
+    brought: Bought | None
     rankers: dict[str, Ranker] = field(default_factory=dict)
     labels: dict[str, int] = field(default_factory=dict)
 
@@ -231,8 +211,13 @@ class _Work:
             ("round_robin", RoundRobin),
         ):
             self._keep(name, merge(upstream), 0)
-        bought = {share: self._buy(share) for share in self.settings.shares}
         first = self.settings.shares[0]
+        purchases: dict[float, Purchase] = {}
+        if self.brought is None:
+            purchases = {share: self._buy(share) for share in self.settings.shares}
+        bought = {share: Bought.of(given) for share, given in purchases.items()}
+        if self.brought is not None:
+            bought[first] = self.brought
         few = bought[first]
         everything = self.judgments.restrict({page.query_id: page.result_ids for page in self.pages})
         isotonic = IsotonicMerge(upstream, read_as=self.smar.read_as)
@@ -246,9 +231,15 @@ class _Work:
         for share, given in bought.items():
             self._head(f"smar_{_percent(share)}", given.judgments, given.labels, bought=given)
         self._head("sft_100", everything, len(everything), align="none", loop=self._sft_loop)
-        selections = {share: given.selection for share, given in bought.items()}
+        selections = {share: given.selection for share, given in purchases.items()}
         return Trained(
-            self.rankers, self.labels, len(everything), self.fit.labels, selections=selections, seconds=self.seconds
+            self.rankers,
+            self.labels,
+            len(everything),
+            self.fit.labels,
+            selections=selections,
+            seconds=self.seconds,
+            reference=self.settings.reference,
         )
 
     @property
@@ -279,7 +270,7 @@ class _Work:
         trees = self._timed(name, lambda: LambdaMart(num_threads=1).fit(features, grades, seed=self.settings.seed))
         self._keep(name, FeatureRanker(self.featurizer, trees, name), labels)
 
-    def _context(self, name: str, given: Purchase) -> None:
+    def _context(self, name: str, given: Bought) -> None:
         features, grades = self._numbers(given.judgments)
         net = self._timed(
             name,
@@ -299,11 +290,9 @@ class _Work:
         items = self.featurizer.read(self.pages, self.fit.out_of_fold)
         return [of.numbers for of in items], [labels_of(page, given) for page in self.pages]
 
-    def _head(
-        self, name: str, given: Judgments, labels: int, *, bought: Purchase | None = None, **changes: Any
-    ) -> None:
+    def _head(self, name: str, given: Judgments, labels: int, *, bought: Bought | None = None, **changes: Any) -> None:
         weights = bought.weights if bought else {}
-        spec = bought.selection.strategy if bought else None
+        spec = bought.strategy if bought else None
         folder = None if self.folder is None else self.folder / name
         ranker = self._timed(name, lambda: self._fit(name, given, weights, spec, changes, folder))
         self._keep(name, ranker, labels)

@@ -17,6 +17,7 @@ MEANINGS: dict[int, str] = {
     5: "bad input: a record, page, picture, judgment or ranking that cannot be used",
     6: "a model or ranker failed: wrong weights, an order that is no permutation, a training that was killed",
     7: "the budget is spent; what was written so far is kept",
+    8: "a store of answers cannot be used, or its log was changed; the message names the first bad row",
 }
 """Every code that the command ends with; 2 is given by the command line itself."""
 
@@ -36,6 +37,8 @@ def exit_code(error: BaseException) -> int:
         (errors.DecodingError, 6),
         (errors.WorkerLost, 6),
         (errors.BudgetSpent, 7),
+        (errors.StoreError, 8),
+        (errors.SignInRefused, 5),
     )
     return next((code for kind, code in codes if isinstance(error, kind)), OTHER)
 

@@ -14,6 +14,7 @@ import msgspec
 import torch
 
 from wholepage.apps import comparison, contenders
+from wholepage.apps.bought import read_bought
 from wholepage.apps.outcome_report import write_outcome_report
 from wholepage.apps.places import NotFound, open_collection
 from wholepage.apps.resolve import result_vectors
@@ -110,6 +111,7 @@ def compare_on(
     folds: int | None,
     transfer_from: Sequence[str],
     strategy: str,
+    labels: Path | None,
     text: str,
     image: str,
     out: Path | None,
@@ -121,16 +123,22 @@ def compare_on(
     Args:
         folds: cross-validate on ``train_split`` over so many folds of queries; ``test_split`` is not touched.
         transfer_from: collections whose ``train_split`` is learned from instead; the query ids get their names.
+        labels: a folder of page labels that were bought before (``bought``), instead of a strategy.
         out: keeps the model and the report, and checkpoints while it runs; None = nothing is kept.
     Raises:
-        NotFound: a collection is not there.
-        InputError: a split is unknown, both folds and other collections are asked for, or nothing teaches.
+        NotFound: a collection, or the folder of labels, is not there.
+        InputError: a split is unknown, both folds and other collections or labels are asked for, or nothing teaches.
     """
+    brought = None if labels is None else read_bought(labels)
     if folds is not None and transfer_from:
         raise InputError("compare: got folds and other collections to learn from; allowed: one of them; drop either")
     if not transfer_from and folds is None:
         transfer_from = TRANSFER.get(name, ())
         folds = FOLDS.get(name) if test_split == DEFAULT_TEST_SPLIT else None
+    if brought is not None and (folds is not None or transfer_from):
+        raise InputError(
+            "compare: got labels for folds or other collections; allowed: labels of the one training split; drop either"
+        )
     encoder = picture_encoder(image, name)
     settings = contenders.Settings(strategy=strategy, seed=seed)
     kept = None if out is None else out / "checkpoints"
@@ -156,8 +164,9 @@ def compare_on(
         vectors.encode([*taught.pages, *measured.pages])
         with side_by_side() as workers:
             outcome = comparison.compare(
-                *taught, *measured, vectors, settings, folder=kept, workers=workers, progress=progress
-            )
+                *taught, *measured, vectors, settings,
+                brought=brought, folder=kept, workers=workers, progress=progress,
+            )  # fmt: skip
     outcome = replace(outcome, measured_on=where)
     if out is not None:
         _keep(outcome, out)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from wholepage.annotation.buying import Purchase, buy
 from wholepage.annotation.oracles import PerfectAnnotator
 from wholepage.annotation.selection import Active, Anchors, parse_strategy, select
+from wholepage.apps.bought import Bought, check_brought, read_bought
 from wholepage.apps.experiments import Judged, judged, picture_encoder, side_by_side
 from wholepage.apps.places import open_collection
 from wholepage.apps.recipes import Data, ModelFolder, Recipe
@@ -62,7 +63,7 @@ def train_smar(recipe: Recipe, out: Path, *, progress: Progress) -> dict[str, An
         )
         run = _Run(pages, said, fit, vectors, recipe.smar, kept, workers, progress)
         bought = run.buy(recipe)
-        facts |= {"strategy": bought.selection.strategy, "selected": bought.labels}
+        facts |= {"strategy": bought.strategy, "selected": bought.labels}
         if fit.truncated:
             facts["truncated"] = {modality.value: count for modality, count in fit.truncated.items()}
         ranker = run.train(bought, recipe, facts)
@@ -149,8 +150,15 @@ class _Run:
         self.kept, self.workers, self.progress = kept, workers, progress
         self.featurizer: Featurizer = fit_featurizer(pages, fit, vectors, smar)
 
-    def buy(self, recipe: Recipe) -> Purchase:
-        """The page labels that the strategy buys of those there are."""
+    def buy(self, recipe: Recipe) -> Bought:
+        """The page labels that the strategy buys of those there are, or that were bought in a campaign."""
+        if recipe.select.labels is not None:
+            brought = read_bought(Path(recipe.select.labels))
+            check_brought(self.pages, brought)
+            return brought
+        return Bought.of(self._purchase(recipe))
+
+    def _purchase(self, recipe: Recipe) -> Purchase:
         strategy, seed = parse_strategy(recipe.select.spec), recipe.select.seed
         if isinstance(strategy, Active | Anchors):
             doubts = self._doubts(strategy) if isinstance(strategy, Active) else None
@@ -159,7 +167,7 @@ class _Run:
         selection = select(self.pages, self.fit.teachers, strategy, seed=seed)
         return Purchase(selection, self.said.restrict(selection.bought))
 
-    def train(self, bought: Purchase, recipe: Recipe, facts: dict[str, Any]) -> WholePageRanker:
+    def train(self, bought: Bought, recipe: Recipe, facts: dict[str, Any]) -> WholePageRanker:
         """The page reranker, calibrated where the recipe says so."""
         ranker = self._fit(bought.judgments, "page", bought.weights, facts)
         if recipe.calibrate is None:
@@ -180,7 +188,7 @@ class _Run:
         return ranker.calibrated(calibration)
 
     def _fit(
-        self, given: Judgments, place: str, weights: dict[str, dict[str, float]], facts: dict[str, Any]
+        self, given: Judgments, place: str, weights: Mapping[str, Mapping[str, float]], facts: dict[str, Any]
     ) -> WholePageRanker:
         return fit_smar(
             self.pages,

@@ -12,7 +12,6 @@ import msgspec
 from PIL import Image
 
 from wholepage.apps.comparison import MEASURE, Outcome, Row
-from wholepage.apps.contenders import REFERENCE
 from wholepage.evaluation.measures import evaluate
 from wholepage.evaluation.page_view import PageView, view_page
 from wholepage.evaluation.plots import CostPoint, Interval, cost_plot, interval_plot
@@ -62,7 +61,8 @@ def ranker_label(name: str) -> str:
 
 
 def _table(outcome: Outcome) -> list[Section]:
-    reference = _row(outcome, REFERENCE)
+    reference = _row(outcome, outcome.settings.reference)
+    named = ranker_label(outcome.settings.reference)
     rows: list[tuple[Cell, ...]] = []
     for row in outcome.rows:
         mark = "†" if row.p_holm is not None and row.p_holm < 0.05 else ""
@@ -85,24 +85,31 @@ def _table(outcome: Outcome) -> list[Section]:
     trained = outcome.trained
     return [
         Prose(
-            f"{ranker_label(REFERENCE)} reaches {MEASURE} {reference.ndcg:.3f} with {reference.labels:,} of "
+            f"{named} reaches {MEASURE} {reference.ndcg:.3f} with {reference.labels:,} of "
             f"{trained.full_labels:,} page labels. All rankers stand on the same single-modal rankers, which "
             f"were trained on {trained.single_modal_labels:,} labels that order results within one modality; those are "
-            "not counted as page labels. What to label was chosen by the strategy "
-            f"“{outcome.settings.strategy}”, seed {outcome.settings.seed}."
+            f"not counted as page labels. {_how_chosen(outcome)}"
         ),
         Heading("Who ranks best, and what it cost"),
         Table(
             columns,
             tuple(rows),
             caption=f"Mean {MEASURE} (linear gain) with {outcome.settings.level:.0%} BCa intervals over queries.",
-            note=f"† differs from {ranker_label(REFERENCE)}: paired permutation test, p < .05 after Holm's correction. "
+            note=f"† differs from {named}: paired permutation test, p < .05 after Holm's correction. "
             "Exposure gap: how far the modalities' share of attention is from the ideal page's.",
         ),
     ]
 
 
+def _how_chosen(outcome: Outcome) -> str:
+    settings = outcome.settings
+    if not outcome.trained.selections:
+        return "What to label was chosen by the campaign that the labels were brought from."
+    return f"What to label was chosen by the strategy “{settings.strategy}”, seed {settings.seed}."
+
+
 def _plots(outcome: Outcome) -> list[Section]:
+    named = ranker_label(outcome.settings.reference)
     intervals = [Interval(ranker_label(row.ranker), row.ndcg, row.low, row.high) for row in outcome.rows]
     by_name = {row.ranker: row for row in outcome.rows}
     costs = {(_series(name), row.labels): row for name, row in by_name.items() if row.labels}  # one point a cost
@@ -110,8 +117,8 @@ def _plots(outcome: Outcome) -> list[Section]:
     free = {ranker_label(name): by_name[name].ndcg for name in ("zscore", "align_only") if name in by_name}
     return [
         Figure(
-            interval_plot(intervals, measure=MEASURE, reference=ranker_label(REFERENCE)),
-            f"Dots are means, lines {outcome.settings.level:.0%} intervals, dashed: {ranker_label(REFERENCE)}.",
+            interval_plot(intervals, measure=MEASURE, reference=named),
+            f"Dots are means, lines {outcome.settings.level:.0%} intervals, dashed: {named}.",
             "; ".join(f"{row.name} {row.value:.3f}" for row in intervals),
         ),
         Heading("Quality against labels bought"),
@@ -133,7 +140,7 @@ def _series(name: str) -> str | None:
 
 def _pages(outcome: Outcome) -> list[Section]:
     """Pages on which z-score and SMAR differ most, both ways, so that nobody sees only the successes."""
-    before, after = (outcome.rankings[name] for name in ("zscore", REFERENCE))
+    before, after = (outcome.rankings[name] for name in ("zscore", outcome.settings.reference))
     said = outcome.judgments.restrict({page.query_id: page.result_ids for page in outcome.pages})
     old, new = (evaluate(given, said, [MEASURE]).of(MEASURE) for given in (before, after))
     gain = {query_id: new[query_id] - old[query_id] for query_id in old}
@@ -142,19 +149,25 @@ def _pages(outcome: Outcome) -> list[Section]:
     pages = {page.query_id: page for page in outcome.pages}
     rankings = {
         query_id: [
-            _named(r, name) for name in ("zscore", REFERENCE) for r in outcome.rankings[name] if r.query_id == query_id
+            _named(r, name)
+            for name in ("zscore", outcome.settings.reference)
+            for r in outcome.rankings[name]
+            if r.query_id == query_id
         ]
         for query_id in chosen
     }
-    views: list[Section] = [Heading("Pages to look at"), Prose(_which_pages(len(chosen), len(order)))]
+    views: list[Section] = [
+        Heading("Pages to look at"),
+        Prose(_which_pages(len(chosen), len(order), outcome.settings.reference)),
+    ]
     for query_id in chosen:
         notes = [f"{MEASURE} {old[query_id]:.2f}", f"{MEASURE} {new[query_id]:.2f}"]
         views.append(_view(pages[query_id], rankings[query_id], outcome, notes))
     return views
 
 
-def _which_pages(shown: int, measured: int) -> str:
-    first, second = ranker_label("zscore"), ranker_label(REFERENCE)
+def _which_pages(shown: int, measured: int, reference: str) -> str:
+    first, second = ranker_label("zscore"), ranker_label(reference)
     chosen = (
         "All pages measured"
         if shown == measured

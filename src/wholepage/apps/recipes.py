@@ -87,13 +87,20 @@ class Select(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         strategy: by name, to which the share is added; or a whole spec, which has its own: ``anchors(p=0.1)``.
         share: of the page labels, above 0 to 1; default 0.1.  seed: of the draw.
+        labels: a folder of page labels that were bought in a campaign (``wholepage annotate export``), instead.
     """
 
     strategy: str = "concentrated"
     share: float | None = None
     seed: int = 0
+    labels: str | None = None
 
     def __post_init__(self) -> None:
+        if self.labels is not None and (self.strategy != "concentrated" or self.share is not None):
+            raise InputError(
+                f"[select]: got labels={self.labels!r} beside strategy={self.strategy!r}, share={self.share}; allowed: "
+                "labels that are bought already, or how to buy; remove one of the two"
+            )
         if self.seed < 0:
             raise InputError(f"[select] seed: got {self.seed}; allowed: 0 or more; choose another")
         if "(" in self.strategy and self.share is not None:
@@ -188,8 +195,13 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             InputError: the values do not go together.
         """
         new = {name: value for name, value in given.items() if value is not None}
-        if part == "select" and "(" in new.get("strategy", ""):
-            new.setdefault("share", None)  # the spec has its own
+        if part == "select":
+            if "(" in new.get("strategy", ""):
+                new.setdefault("share", None)  # the spec has its own
+            if {"strategy", "share"} & set(new):
+                new.setdefault("labels", None)  # what is asked for now stands in place of labels bought before
+            elif "labels" in new:
+                new |= {"strategy": "concentrated", "share": None}
         table = getattr(self, part)
         return msgspec.structs.replace(self, **{part: msgspec.structs.replace(table, **new)}) if new else self
 
@@ -303,5 +315,6 @@ def _beside(folder: Path, recipe: Recipe) -> Recipe:
         ),
         encoders=Encoders(named(recipe.encoders.text), named(recipe.encoders.image)),
         single={modality: single(kind) for modality, kind in recipe.single.items()},
+        select=msgspec.structs.replace(recipe.select, labels=whole(recipe.select.labels)),
         out=None if recipe.out is None else Out(str(whole(recipe.out.folder))),
     )
