@@ -101,7 +101,11 @@ def test_version_and_module() -> None:
         (errors.WeightsError("x"), 6),
         (errors.DecodingError("x"), 6),
         (errors.WorkerLost("x"), 6),
+        (errors.EndpointError("x", reason="busy"), 6),
         (errors.BudgetSpent("x"), 7),
+        (errors.StoreError("x"), 8),
+        (errors.ChainBroken(3, "hash", "x"), 8),
+        (errors.SignInRefused("x"), 5),
         (PermissionError("x"), 1),
     ],
 )

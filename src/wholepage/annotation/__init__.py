@@ -12,22 +12,32 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wholepage.annotation.active import select_active
+    from wholepage.annotation.agreement import krippendorff_alpha
     from wholepage.annotation.anchors import bisect_grades, worst_case_questions
     from wholepage.annotation.buying import Opening, Purchase, buy, opening
+    from wholepage.annotation.certificate import audit_certificate, audits_needed
+    from wholepage.annotation.model_judge import ModelAnnotator
     from wholepage.annotation.oracles import NoisyAnnotator, PerfectAnnotator, ask
     from wholepage.annotation.selection import Selection, select
+    from wholepage.annotation.stand_ins import CarefulAnnotator, SpammingAnnotator
     from wholepage.annotation.strategies import Strategy, parse_strategy
 
 __all__ = [
+    "CarefulAnnotator",
+    "ModelAnnotator",
     "NoisyAnnotator",
     "Opening",
     "PerfectAnnotator",
     "Purchase",
     "Selection",
+    "SpammingAnnotator",
     "Strategy",
     "ask",
+    "audit_certificate",
+    "audits_needed",
     "bisect_grades",
     "buy",
+    "krippendorff_alpha",
     "opening",
     "parse_strategy",
     "select",
@@ -37,10 +47,14 @@ __all__ = [
 
 _WHERE = {
     "active": ("select_active",),
+    "agreement": ("krippendorff_alpha",),
     "anchors": ("bisect_grades", "worst_case_questions"),
     "buying": ("Opening", "Purchase", "buy", "opening"),
+    "certificate": ("audit_certificate", "audits_needed"),
+    "model_judge": ("ModelAnnotator",),
     "oracles": ("NoisyAnnotator", "PerfectAnnotator", "ask"),
     "selection": ("Selection", "select"),
+    "stand_ins": ("CarefulAnnotator", "SpammingAnnotator"),
     "strategies": ("Strategy", "parse_strategy"),
 }
 

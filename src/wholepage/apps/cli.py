@@ -13,7 +13,14 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from wholepage.apps import command_evaluate, command_rank, command_select, command_study, command_train
+from wholepage.apps import (
+    command_annotate,
+    command_evaluate,
+    command_rank,
+    command_select,
+    command_study,
+    command_train,
+)
 from wholepage.apps.exits import MEANINGS, reported
 
 _EPILOG = "\n\n".join(
@@ -68,6 +75,7 @@ def _options(
 app.command("demo")(command_train.demo)
 app.command("rank")(command_rank.rank)
 app.command("select")(command_select.select)
+app.add_typer(command_annotate.annotate, name="annotate")
 app.add_typer(command_train.train, name="train")
 app.command("evaluate")(command_evaluate.evaluate)
 app.command("compare")(command_train.compare)

@@ -97,7 +97,7 @@ def demo(
 
     with progress() as report:
         outcome = experiments.demo(out, quick=quick, seed=seed, progress=report)
-    _show(outcome, "demo: generated pages", json_)
+    show(outcome, "demo: generated pages", json_)
     note(f"report: {out / 'report.html'}")
     note(f"next: wholepage rank {out / 'pages.jsonl'} --model {out / 'model'} -o {out / 'rankings.jsonl'}")
 
@@ -159,7 +159,7 @@ def compare(
             seed=seed,
             progress=report,
         )
-    _show(outcome, f"{collection}: {outcome.measured_on}", json_)
+    show(outcome, f"{collection}: {outcome.measured_on}", json_)
     if out is not None:
         note(f"report: {out / 'report.html'}; model: {out / 'model'}")
 
@@ -318,7 +318,8 @@ def _recipe(
     return recipe, out or Path(recipe.out.folder if recipe.out else "")
 
 
-def _show(outcome: Outcome, title: str, json_: bool) -> None:
+def show(outcome: Outcome, title: str, json_: bool) -> None:
+    """The table of a comparison, or its rows as JSON."""
     from wholepage.apps.console import number, print_json, print_table
 
     if json_:

@@ -15,7 +15,7 @@ MEANINGS: dict[int, str] = {
     3: "an optional library is missing; the message names the extra to install",
     4: "a file, folder, collection or model is not there",
     5: "bad input: a record, page, picture, judgment or ranking that cannot be used",
-    6: "a model or ranker failed: wrong weights, an order that is no permutation, a training that was killed",
+    6: "a model or ranker failed: wrong weights, an order that is no permutation, killed in training, no answer",
     7: "the budget is spent; what was written so far is kept",
     8: "a store of answers cannot be used, or its log was changed; the message names the first bad row",
 }
@@ -36,6 +36,7 @@ def exit_code(error: BaseException) -> int:
         (errors.WeightsError, 6),
         (errors.DecodingError, 6),
         (errors.WorkerLost, 6),
+        (errors.EndpointError, 6),
         (errors.BudgetSpent, 7),
         (errors.StoreError, 8),
         (errors.SignInRefused, 5),

@@ -3,6 +3,7 @@
 from wholepage.pages.errors import (
     BudgetSpent,
     DecodingError,
+    EndpointError,
     ImageError,
     InputError,
     MissingExtra,
@@ -24,6 +25,7 @@ __all__ = [
     "Choice",
     "Collection",
     "DecodingError",
+    "EndpointError",
     "Grade",
     "ImageError",
     "ImageRef",

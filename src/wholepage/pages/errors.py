@@ -5,12 +5,17 @@ WholepageError
 │  ├─ RecordError              a line of a file: says file:line, field
 │  ├─ PageError                a page or ranking breaks its own rules (duplicate ids, unknown id)
 │  ├─ ShapeError               two arrays that must agree do not
-│  └─ NoRanker                 a page holds a modality that nothing here can order
+│  ├─ NoRanker                 a page holds a modality that nothing here can order
+│  └─ Halted                   a campaign is closed, or it or an annotator is paused
 ├─ ImageError                  missing . unreadable . too large . scheme not allowed
 ├─ MissingExtra(ImportError)   an optional library is not installed; names the extra
 ├─ WeightsError                a model folder of the wrong kind, version or checksum
 ├─ DecodingError               a ranker broke the permutation rules
 ├─ WorkerLost                  a worker process was killed from outside
+├─ EndpointError               a model behind an address cannot be reached, refuses, or answers something else
+├─ StoreError                  a database of answers cannot be used: newer than the program, busy, damaged
+│  └─ ChainBroken              a log of events was changed: names the first bad row
+├─ SignInRefused               a wrong name or password, or too many tries
 └─ BudgetSpent                 a campaign has no question left to buy
 
 Each message says what was got, what is allowed, and what to do.
@@ -61,6 +66,10 @@ class NoRanker(InputError):
     """A page holds a modality that no ranker at hand can order."""
 
 
+class Halted(InputError):
+    """A campaign is closed, or it or the annotator is paused: nothing is asked and nothing taken in."""
+
+
 class ImageError(WholepageError):
     """A picture is missing, unreadable, too large, or its address is not allowed.
 
@@ -97,6 +106,57 @@ class DecodingError(WholepageError):
 
 class WorkerLost(WholepageError):
     """A worker process ended before its work was done: killed from outside, or for want of memory."""
+
+
+class EndpointError(WholepageError):
+    """A model behind an address cannot be reached, refuses, or does not answer what it was asked.
+
+    Attributes:
+        reason: one word of ``unreachable``, ``timeout``, ``busy``, ``refused``, ``malformed``.
+    """
+
+    def __init__(self, message: str, *, reason: str = "malformed") -> None:
+        self.reason = reason
+        super().__init__(message)
+
+
+class StoreError(WholepageError):
+    """A database of answers cannot be used: newer than the program, busy, damaged, or not what it should be."""
+
+
+class ChainBroken(StoreError):
+    """A log of events is not as it was written.
+
+    Attributes:
+        seq: the first bad row; all before it are right.
+        wrong: one word of ``hash``, ``gap``, ``unreadable``.
+        log: what the log is called; empty when it has no name.
+    """
+
+    def __init__(self, seq: int, wrong: str, detail: str, *, log: str = "") -> None:
+        self.seq, self.wrong, self.log = seq, wrong, log
+        self._detail = detail
+        place = f"log {log!r}, row {seq}" if log else f"log, row {seq}"
+        super().__init__(f"{place}: {wrong}: {detail}; bring the log back from a copy, and trust no row from here on")
+
+    def __reduce__(self) -> tuple[Callable[..., ChainBroken], tuple[int, str, str, str]]:
+        return _chain_broken, (self.seq, self.wrong, self._detail, self.log)
+
+
+def _chain_broken(seq: int, wrong: str, detail: str, log: str) -> ChainBroken:
+    return ChainBroken(seq, wrong, detail, log=log)
+
+
+class SignInRefused(WholepageError):
+    """Nobody may come in with this: a wrong name or password, or too many tries of late.
+
+    Attributes:
+        wait_s: seconds until the name may be tried again; 0 = at once.
+    """
+
+    def __init__(self, message: str, *, wait_s: float = 0.0) -> None:
+        self.wait_s = wait_s
+        super().__init__(message)
 
 
 class BudgetSpent(WholepageError):
