@@ -45,12 +45,14 @@ class Cluster:
         assert made.returncode == 0, made.stderr
         settings = {"listen_addresses": "", "unix_socket_directories": self.folder, "max_connections": 200}
         # Tests end programs, not the machine: without fsync they are as strict and several times as fast.
-        options = [part for name, value in (settings | {"fsync": "off"}).items() for part in ("-c", f"{name}={value}")]
+        settings |= {"fsync": "off", "full_page_writes": "off", "shared_buffers": "32MB"}
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         with (self.folder / "log").open("wb") as log:
             self._server = subprocess.Popen(
                 [binaries / "postgres", "-D", data, *options], stdout=log, stderr=log, cwd="/", **self._owner()
             )
         self._made = 0
+        self._free: list[str] = []
         self._wait()
 
     def _owner(self) -> dict[str, object]:
@@ -77,12 +79,24 @@ class Cluster:
         return f"postgresql:///{name}?host={self.folder}&user=wholepage"
 
     def database(self) -> str:
-        """The address of a new, empty database."""
+        """The name of an empty database, one that was given back or a new one."""
+        if self._free:
+            return self._free.pop()
         self._made += 1
-        name = f"test_{self._made}"
         with psycopg.connect(self.dsn("postgres"), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
-        return self.dsn(name)
+            connection.execute(f"CREATE DATABASE test_{self._made}")
+        return f"test_{self._made}"
+
+    def give_back(self, name: str) -> None:
+        """Empty a database; whoever is still connected to it is thrown out."""
+        with psycopg.connect(self.dsn(name), autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            connection.execute("DROP SCHEMA public CASCADE")
+            connection.execute("CREATE SCHEMA public")
+        self._free.append(name)
 
     def stop(self) -> None:
         """End the server and remove all it wrote."""
@@ -111,24 +125,33 @@ def cluster() -> Iterator[Cluster]:
     cluster.stop()
 
 
+@pytest.fixture
+def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[str], str]]:
+    """``new_database("postgresql")``: the address of another empty database of a kind."""
+    taken: list[str] = []
+
+    def made(kind: str) -> str:
+        if kind == "sqlite":
+            return str(tmp_path / f"store-{len(list(tmp_path.glob('*.db')))}.db")
+        cluster = request.getfixturevalue("cluster")
+        taken.append(cluster.database())
+        return cluster.dsn(taken[-1])
+
+    yield made
+    for name in taken:
+        request.getfixturevalue("cluster").give_back(name)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The address of a new, empty database of each kind."""
-    if request.param == "sqlite":
-        return str(tmp_path / "store.db")
-    return request.getfixturevalue("cluster").database()
+def kind(request: pytest.FixtureRequest) -> str:
+    """Each kind of database."""
+    return str(request.param)
 
 
 @pytest.fixture
-def new_database(address: str, request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
-    """More databases of the same kind as ``address``."""
-
-    def made() -> str:
-        if "://" in address:
-            return request.getfixturevalue("cluster").database()
-        return str(tmp_path / f"store-{len(list(tmp_path.glob('*.db')))}.db")
-
-    return made
+def address(kind: str, new_database: Callable[[str], str]) -> str:
+    """The address of an empty database of each kind."""
+    return new_database(kind)
 
 
 def plan_of(pages: int, results: int) -> Plan:

@@ -15,6 +15,7 @@ from wholepage.annotation.engines import Said, engine_of
 from wholepage.annotation.events import (
     Adjudicated,
     Answered,
+    BudgetChanged,
     Entry,
     Escalated,
     Event,
@@ -141,26 +142,29 @@ def test_preferences_are_every_persons_unless_decided() -> None:
 
 
 @pytest.mark.parametrize("engine", ["bayes", "hmm"])
-def test_inferred_labels_are_the_engines_and_weigh_their_posterior(engine: str) -> None:
+@pytest.mark.parametrize("audit_share", [0.0, 0.5])
+def test_inferred_labels_are_the_engines_and_weigh_their_posterior(engine: str, audit_share: float) -> None:
     plan = plan_of(1, 12)
-    log = Log(plan, engine=engine, audit_share=0.0, tau=0.15)
+    log = Log(plan, engine=engine, audit_share=audit_share, tau=0.15)
     log.run(["ann"], truth_of(plan))
-    said = [
-        Said(i, int(reply.grade or 0), "ann")
-        for i in range(12)
-        for reply in log.campaign.replies(Task.grade("q0", f"t{i}")).values()
-    ]
+    replies = {i: reply for i in range(12) for reply in log.campaign.replies(Task.grade("q0", f"t{i}")).values()}
+    said = [Said(i, int(r.grade or 0), "ann") for i, r in replies.items() if r.purpose is Purpose.WORK]
+    audited = [f"t{i}" for i, r in replies.items() if r.purpose is Purpose.AUDIT]
     posterior = engine_of(log.campaign.settings, 12).posterior(said)
     labels = log.campaign.labels()
     inferred = [grade for grade in labels.judgments.grades("q0") if grade.who == "inferred"]
-    assert 0 < len(inferred) == labels.inferred == 12 - len(said)
+    assert len(inferred) + len(audited) == labels.inferred == 12 - len(said)
+    assert len(audited) == labels.inferred * audit_share // 1
+    assert inferred
     for grade in inferred:
         row = posterior[int(grade.result_id[1:])]
         assert grade.grade == row.argmax()
         assert labels.weights["q0"][grade.result_id] == pytest.approx(row.max(), abs=1e-12)
-    left = [1 - posterior[int(g.result_id[1:]), int(g.grade)] for g in labels.judgments.grades("q0")]
+    told = [g for g in labels.judgments.grades("q0") if g.result_id not in audited]
+    left = [1 - posterior[int(g.result_id[1:]), int(g.grade)] for g in told]
     assert labels.claimed_error == pytest.approx(np.mean(left))
-    assert labels.claimed_inferred_error == pytest.approx(1 - np.mean(list(labels.weights["q0"].values())))
+    unasked = set(range(12)) - {one.index for one in said}
+    assert labels.claimed_inferred_error == pytest.approx(np.mean([1 - posterior[i].max() for i in unasked]))
 
 
 def test_of_a_list_broken_off_only_what_is_sure_is_inferred() -> None:
@@ -182,6 +186,14 @@ def test_gold_and_decisions_tell_the_search() -> None:
     assert log.campaign.next_task("ann") is None
     assert log.campaign.labels().judgments.by_result("q0") == {task.left_id: float(g) for task, g in truth.items()}
     assert log.campaign.questions == 1
+
+
+@pytest.mark.parametrize("engine", ["bayes", "hmm"])
+def test_gold_is_beyond_doubt(engine: str) -> None:
+    log = Log(plan_of(1, 1), engine=engine, audit_share=0.0)
+    log.happens(GoldSet("boss", "t", T0, grade=2))
+    assert log.campaign.progress().finished
+    assert log.campaign.progress().all.claimed_error < 1e-4
 
 
 def test_what_waits_is_taken_out_of_its_list() -> None:
@@ -213,6 +225,21 @@ def test_models_count_only_where_asked_to_and_nobody_else_has_spoken() -> None:
         ("t0", "ann", 1.0), ("t1", "ann", 3.0), ("t2", "model:m", 1.0), ("t3", "model:m", 2.0),
     ]  # fmt: skip
     assert labels.weights == {"q0": {"t2": 2 / 4, "t3": 2 / 4}}  # right once of two
+
+
+def test_models_are_held_against_what_people_said_not_against_what_was_inferred() -> None:
+    plan = plan_of(1, 40)
+    truth = {Task.grade("q0", f"t{i}"): 3 if i < 20 else 0 for i in range(40)}
+    log = Log(plan, engine="bisect", budget_questions=3, audit_share=0.0)
+    log.run(["ann"], truth)
+    by = {grade.result_id: grade.who for grade in log.campaign.labels().judgments.grades("q0")}
+    log.happens(BudgetChanged("boss", "t", None))
+    for task, grade in truth.items():
+        log.say("model:m", task, 3 - grade if by.get(task.left_id) == "inferred" else grade)
+    assert "inferred" in by.values()
+    weights = log.campaign.labels(models=True).weights["q0"]
+    unlabelled = {task.left_id for task in truth} - set(by)
+    assert {weights[result_id] for result_id in unlabelled} == {(3 + 1) / (3 + 2)}
 
 
 def test_training_takes_the_labels() -> None:

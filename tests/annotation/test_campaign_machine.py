@@ -143,6 +143,8 @@ class CampaignMachine(RuleBasedStateMachine):
             others = {by for by, about in self.leases.items() if about == task and not by.startswith("model:")}
             assert len(people - failing | others) < self.campaign.settings.overlap
         assert (assignment.purpose is Purpose.GOLD) == (task in self.campaign.gold)
+        if not who.startswith("model:"):
+            assert assignment == self.campaign.assignment(who, task)
         self.leases[who] = task
 
     def answer(self, who: str, draw: int, seconds: int) -> None:

@@ -450,6 +450,45 @@ def test_an_audit_answer_serves_when_the_engine_asks_for_it(overlap: int, decide
     assert labels.judgments.by_result("q0") == {task.left_id: 0.0 if task == edge else g for task, g in truth.items()}
 
 
+def test_an_audit_that_nobody_can_do_is_another_ones_turn() -> None:
+    desk = Desk(plan_of(2, 20), engine="bisect", audit_share=0.2)
+    while (found := desk.ask("ann")).purpose is Purpose.WORK:
+        desk.say("ann", found.task)
+    desk.give_back("ann", found.task)
+    for who in ("ann", "bob"):
+        desk.happens(Skipped(who, "t", found.task, SkipReason.BROKEN))
+    done = [one.task for one in desk.run(["ann"])]
+    progress = desk.campaign.progress()
+    assert found.task not in done
+    assert progress.finished
+    assert len(done) == progress.audits == progress.audits_done
+    assert progress.waiting == 1
+
+
+def test_what_is_no_longer_inferred_is_not_audited() -> None:
+    desk = Desk(plan_of(1, 40), {Task.grade("q0", f"t{i}"): 0 for i in range(40)}, engine="bisect", audit_share=0.5)
+    while (found := desk.ask("ann")).purpose is Purpose.WORK:
+        desk.say("ann", found.task)
+    desk.give_back("ann", found.task)
+    assert desk.campaign.progress().audits >= 15
+    acts = desk.campaign.history("ann")
+    lowest = max(int(act.task.left_id[1:]) for _, act in acts)
+    for seq, act in acts:  # of all answers one stays, below which everything is inferred, and nothing above
+        if act.task.left_id != f"t{lowest}":
+            desk.happens(Undone("ann", "t", seq))
+    assert desk.campaign.progress().audits == (39 - lowest) // 2
+    desk.happens(Postponed("bob", "t", desk.campaign.next_task("bob").task))
+    audits = []
+    while (found := desk.ask("bob")).purpose is Purpose.AUDIT:
+        audits.append(int(found.task.left_id[1:]))
+        desk.say("bob", found.task)
+    assert len(audits) == (39 - lowest) // 2
+    assert min(audits) > lowest
+    desk.give_back("bob", found.task)
+    desk.run(["bob"])
+    assert desk.campaign.progress().finished
+
+
 def test_an_audit_on_which_people_differ_counts_when_it_is_decided() -> None:
     desk = Desk(plan_of(2, 20), engine="bisect", audit_share=0.2, overlap=2)
     audits = []

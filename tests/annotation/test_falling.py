@@ -82,15 +82,13 @@ def test_many_lists_at_once_are_as_one_at_a_time(case: tuple[int, int, int, int]
     prior = random_parameters(draw, kinds, 2, levels).prior(n)
     evidence = draw.random((n, 4, levels)) + 1e-6
     together = passes(prior, evidence)
-    shares, totals = (
-        kinds_given(prior.weights, together.log_likelihoods),
-        total_log(prior.weights, together.log_likelihoods),
-    )
+    shares = kinds_given(prior.weights, together.log_likelihoods)
+    totals = total_log(prior.weights, together.log_likelihoods)
     for i in range(4):
-        alone = passes(prior, evidence[:, i])
-        np.testing.assert_allclose(together.levels[:, i], alone.levels, atol=1e-12)
         one = read(prior, evidence[:, i])
-        np.testing.assert_allclose(shares[i], one.kinds, atol=1e-12)
+        grades = np.einsum("nkh,k,kht->nt", (together.levels / together.emitted)[:, :, i], shares[:, i], prior.slips)
+        np.testing.assert_allclose(grades * evidence[:, i], one.grades, atol=1e-12)
+        np.testing.assert_allclose(shares[:, i], one.kinds, atol=1e-12)
         assert totals[i] == pytest.approx(one.log_likelihood, abs=1e-10)
 
 

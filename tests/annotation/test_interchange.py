@@ -291,6 +291,15 @@ def test_label_studio_brings_back_what_stands(tmp_path: Path) -> None:
     assert made.gold == CAMPAIGN.gold
 
 
+def test_gold_that_was_set_again_stands_where_it_first_stood(tmp_path: Path) -> None:
+    events = (opened(), GoldSet("boss", moment(1), g(0, 0), grade=3), said(2, "ann", g(0, 0), 3, purpose=Purpose.GOLD))
+    log = tuple(linked((*events, GoldSet("boss", moment(3), g(0, 0), grade=2))))
+    export_campaign(tmp_path / "file", Format.LABEL_STUDIO, PLAN, log)
+    found = import_events(tmp_path / "file", Format.LABEL_STUDIO, PLAN, at=moment(0))
+    assert found == [GoldSet("boss", moment(3), g(0, 0), grade=2), events[2]]
+    assert again(found).gold == Campaign.replay(PLAN, log).gold == {g(0, 0): 2}
+
+
 def expected_order(events: list[Event]) -> list[Event]:
     """Files of several kinds are appended by time."""
     return sorted(events, key=lambda event: event.at)

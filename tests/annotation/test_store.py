@@ -130,13 +130,13 @@ def test_a_taken_id_another_plan_and_another_beginning_are_refused(begin: Begin)
     assert begun.store.campaign_ids() == ["shoes"]
 
 
-def test_an_exported_log_is_restored_byte_for_byte(begin: Begin, new_database: Callable[[], str]) -> None:
+def test_an_exported_log_is_restored_byte_for_byte(begin: Begin, kind: str, new_database: Callable[[str], str]) -> None:
     begun = begin()
     with begun.store.transaction("shoes") as held:
         for number in range(5):
             held.append(said(number))
     entries = list(begun.store.entries("shoes"))
-    with Store.open(new_database()) as other:
+    with Store.open(new_database(kind)) as other:
         assert other.restore_campaign("copy", begun.store.plan("shoes"), entries) == 6
         assert list(other.entries("copy")) == entries
         assert other.head("copy") == begun.store.head("shoes")

@@ -164,15 +164,14 @@ def record_of(file: bytes, body: bytes) -> range:
 
 
 def flips(path: Path, body: bytes) -> Iterator[tuple[int, bytes]]:
-    """The file with one byte of a record changed, each byte in turn, in two ways."""
+    """The file with one bit of a record changed, in each byte in turn."""
     file = path.read_bytes()
     for at in record_of(file, body):
-        for mask in (0x01, 0xFF):
-            yield at, file[:at] + bytes([file[at] ^ mask]) + file[at + 1 :]
+        yield at, file[:at] + bytes([file[at] ^ 1 << at % 8]) + file[at + 1 :]
 
 
 @pytest.mark.parametrize("seq", [1, 4, ROWS])
-@pytest.mark.parametrize("address", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
 def test_every_flipped_byte_of_a_row_in_the_file_is_found(written: Any, seq: int) -> None:
     body = encode_event(list(written.store.entries("shoes"))[seq - 1].event)
     written.store.close()
@@ -190,5 +189,5 @@ def test_every_flipped_byte_of_a_row_in_the_file_is_found(written: Any, seq: int
             if not isinstance(error.value, ChainBroken) or error.value.seq != seq:
                 elsewhere += 1  # a changed header can hide where a row begins and ends
                 assert at < whole.index(body), error.value
-    assert tried == 2 * len(record_of(whole, body))
-    assert elsewhere <= 2 * 14
+    assert tried == len(record_of(whole, body))
+    assert elsewhere <= 14

@@ -90,10 +90,12 @@ def shape(engine: Engine) -> dict[str, object]:
         }
 
 
-def test_the_steps_lead_to_the_tables_the_program_uses(engine: Engine, new_database: Callable[[], str]) -> None:
+def test_the_steps_lead_to_the_tables_the_program_uses(
+    engine: Engine, kind: str, new_database: Callable[[str], str]
+) -> None:
     assert migrate(engine) == list(range(1, VERSION + 1))
     assert migrate(engine) == []
-    other = open_engine(new_database())
+    other = open_engine(new_database(kind))
     METADATA.create_all(other)
     assert shape(engine) == shape(other)
     other.dispose()

@@ -18,7 +18,8 @@ from wholepage.apps import command_campaigns
 from wholepage.apps.bought import read_bought
 from wholepage.apps.cli import app
 from wholepage.apps.judging import answer_all
-from wholepage.pages import InputError, Judgments, Modality, Page, Query, Ranking, Result
+from wholepage.pages import Judgments, Modality, Page, Query, Ranking, Result
+from wholepage.pages.errors import SignInRefused
 from wholepage.pages.judgments import Choice, Grade, Question, Verdict
 from wholepage.pages.model import ImageRef
 from wholepage.pages.records import read_pages, write_judgments, write_pages, write_rankings, write_run
@@ -29,7 +30,7 @@ QUERIES = 6
 def page(query_id: str) -> Page:
     texts = [Result(f"t{i}", Modality.TEXT, f"{'red ' * i}shoes and {i} other words") for i in range(9)]
     answers = [Result(f"a{i}", Modality.ANSWER, f"{'shoes ' * i}are not all there is") for i in range(6)]
-    return Page(Query(query_id, "red shoes"), (*texts, *answers))
+    return Page(Query(query_id, f"red shoes {query_id}"), (*texts, *answers))
 
 
 PAGES = [page(f"q{i}") for i in range(QUERIES)]
@@ -225,7 +226,7 @@ def test_an_invitation_is_a_link_that_works_once() -> None:
     with Store.open("annotation.db") as store:
         person = store.accept(token, "Mia", "a long password")
         assert person.role.value == "manager"
-        with pytest.raises(InputError):
+        with pytest.raises(SignInRefused):
             store.accept(token, "Max", "a long password")
 
 

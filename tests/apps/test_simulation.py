@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from wholepage.evaluation.label_quality import label_error
 from wholepage.pages.errors import InputError
 from wholepage.pages.judgments import Choice, Judgments, Question
 from wholepage.pages.model import Modality, Page, Query, Ranking, Result
+from wholepage.pages.records import write_judgments, write_pages
 
 LEVELS, N = 4, 24
 
@@ -161,8 +163,12 @@ def test_the_judge_by_words_reads_what_a_model_would() -> None:
     assert judge.answer(Question(p, "none", "one")).choice is Choice.RIGHT
 
 
-def test_the_command_prints_what_it_promises() -> None:
-    args = ["annotate", "simulate", "--queries", "24", "--ranked-by", "offline", "--engine", "hmm"]
+def test_the_command_prints_what_it_promises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHOLEPAGE_CACHE", str(tmp_path / "cache"))
+    ground = made(8, 0.3)
+    write_pages(tmp_path / "train.pages.jsonl", ground.pages)
+    write_judgments(tmp_path / "train.judgments.jsonl", ground.truth)
+    args = ["annotate", "simulate", "--collection", str(tmp_path), "--ranked-by", "offline", "--engine", "hmm"]
     said = CliRunner().invoke(app, [*args, "--annotator-error", ".1", "--json"])
     assert said.exit_code == 0, said.output
     told = json.loads(said.stdout)

@@ -76,6 +76,18 @@ def test_the_weight_found_makes_the_variance_least() -> None:
     )
 
 
+@pytest.mark.parametrize("people_judged", [12, 60])
+def test_the_weight_is_the_published_one(people_judged: int) -> None:
+    """cov / (var * (1 + n/N)), n judged by people and N by the model alone; cut at 1."""
+    model, people = judged(8, 90, people_judged, skill=0.8, bias=0.5)
+    both = list(people)
+    cov = np.cov([people[q] for q in both], [model[q] for q in both])[0, 1]
+    expected = cov / (np.var(list(model.values()), ddof=1) * (1 + people_judged / (90 - people_judged)))
+    assert prediction_powered_mean(model, people).weight == pytest.approx(expected)
+    small = {q: v / 10 for q, v in model.items()}
+    assert prediction_powered_mean(small, people).weight == 1.0
+
+
 def test_a_constant_shift_of_the_model_changes_nothing() -> None:
     model, people = judged(4, 120, 20, skill=0.8, bias=0.0)
     shifted = {q: v + 17.0 for q, v in model.items()}

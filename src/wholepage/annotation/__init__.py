@@ -15,19 +15,23 @@ if TYPE_CHECKING:
     from wholepage.annotation.agreement import krippendorff_alpha
     from wholepage.annotation.anchors import bisect_grades, worst_case_questions
     from wholepage.annotation.buying import Opening, Purchase, buy, opening
+    from wholepage.annotation.campaign import Campaign
     from wholepage.annotation.certificate import audit_certificate, audits_needed
     from wholepage.annotation.model_judge import ModelAnnotator
     from wholepage.annotation.oracles import NoisyAnnotator, PerfectAnnotator, ask
+    from wholepage.annotation.plan import Plan
     from wholepage.annotation.selection import Selection, select
     from wholepage.annotation.stand_ins import CarefulAnnotator, SpammingAnnotator
     from wholepage.annotation.strategies import Strategy, parse_strategy
 
 __all__ = [
+    "Campaign",
     "CarefulAnnotator",
     "ModelAnnotator",
     "NoisyAnnotator",
     "Opening",
     "PerfectAnnotator",
+    "Plan",
     "Purchase",
     "Selection",
     "SpammingAnnotator",
@@ -50,9 +54,11 @@ _WHERE = {
     "agreement": ("krippendorff_alpha",),
     "anchors": ("bisect_grades", "worst_case_questions"),
     "buying": ("Opening", "Purchase", "buy", "opening"),
+    "campaign": ("Campaign",),
     "certificate": ("audit_certificate", "audits_needed"),
     "model_judge": ("ModelAnnotator",),
     "oracles": ("NoisyAnnotator", "PerfectAnnotator", "ask"),
+    "plan": ("Plan",),
     "selection": ("Selection", "select"),
     "stand_ins": ("CarefulAnnotator", "SpammingAnnotator"),
     "strategies": ("Strategy", "parse_strategy"),

@@ -61,7 +61,7 @@ class BayesianBisection(Weighing):
         return self._edges(self._evidence(given)) if self.n else np.ones((self.levels - 1, 1))
 
     def _edges(self, evidence: NDArray[np.float64]) -> NDArray[np.float64]:
-        levels = passes(self._prior, evidence).levels[:, 0]
+        levels = passes(self._prior, evidence[:, None]).levels[:, 0, 0]
         better = levels[:, ::-1].cumsum(1)[:, ::-1][:, 1:].T  # P(grade of i > g), falling along i
         return np.asarray(np.maximum(-np.diff(better, axis=1, prepend=1.0, append=0.0), 0.0))
 

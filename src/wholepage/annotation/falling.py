@@ -81,7 +81,7 @@ class Passes(NamedTuple):
         emitted: likelihood of the result's own answers.
         log_likelihoods: of all answers, by kind of list.
     Shapes:
-        levels, above, below, emitted: [n, ..., kinds, L];  log_likelihoods: [..., kinds]
+        levels, above, below, emitted: [n, kinds, lists, L];  log_likelihoods: [kinds, lists]
     """
 
     levels: _Array
@@ -92,55 +92,56 @@ class Passes(NamedTuple):
 
 
 def read(prior: Falling, evidence: _Array) -> Reading:
-    """The posterior of every grade.
+    """The posterior of every grade of one list.
 
     Args:
         evidence: likelihood of the answers on each result for each of its grades, up to a factor; ones = no answer.
     Shapes:
         evidence: [n, L], n at least 1
     """
-    found = passes(prior, evidence)
-    kinds = kinds_given(prior.weights, found.log_likelihoods)
+    found = passes(prior, evidence[:, None])
+    kinds = kinds_given(prior.weights, found.log_likelihoods)[:, 0]
     # P(grade | answers) = sum over levels of P(level | answers) P(grade | level, its own answers)
-    share = found.levels / found.emitted * kinds[:, None]
+    share = (found.levels / found.emitted)[:, :, 0] * kinds[:, None]
     grades = (share.reshape(len(evidence), -1) @ prior.flat_slips) * evidence
     grades /= grades.sum(1, keepdims=True)
-    return Reading(grades, kinds, float(total_log(prior.weights, found.log_likelihoods)))
+    return Reading(grades, kinds, float(total_log(prior.weights, found.log_likelihoods)[0]))
 
 
 def passes(prior: Falling, evidence: _Array) -> Passes:
-    """Both passes for every kind of list at once.
+    """Both passes for every kind of list and every list at once.
 
     Shapes:
-        evidence: [n, ..., L], n at least 1
+        evidence: [n, lists, L], n at least 1
     """
-    kinds, levels = prior.start.shape
-    shape = (*evidence.shape[:-1], kinds, levels)
-    emitted = np.maximum((evidence @ prior.flat_slips.T).reshape(shape), _LEAST)
+    kinds = len(prior.weights)
+    emitted = np.maximum(evidence[:, None] @ np.swapaxes(prior.slips, -1, -2), _LEAST)
     # The pass up the list is a pass down the list turned over: both go side by side.
-    own = np.concatenate([emitted, emitted[::-1]], axis=-2)
+    own = np.concatenate([emitted, emitted[::-1]], axis=1)
     told = np.empty_like(own)
-    told[0] = np.concatenate([prior.start, np.ones_like(prior.start)])
+    told[0, :kinds], told[0, kinds:] = prior.start[:, None], 1.0
     for i in range(1, len(evidence)):
         here = told[i - 1] * own[i - 1]
         here /= here.sum(-1, keepdims=True)
-        told[i] = np.maximum((here[..., None, :] @ prior.both_ways[i - 1])[..., 0, :], _LEAST)
-    above, below = told[..., :kinds, :], told[::-1, ..., kinds:, :]
-    levels_given = above * emitted * below
-    levels_given /= levels_given.sum(-1, keepdims=True)
-    return Passes(levels_given, above, below, emitted, np.log((above * emitted).sum(-1)).sum(0))
+        np.maximum(here @ prior.both_ways[i - 1], _LEAST, out=told[i])
+    above, below = told[:, :kinds], told[::-1, kinds:]
+    levels = above * emitted
+    log_likelihoods = np.log(levels.sum(-1)).sum(0)
+    levels *= below
+    levels /= levels.sum(-1, keepdims=True)
+    return Passes(levels, above, below, emitted, log_likelihoods)
 
 
 def kinds_given(weights: _Array, log_likelihoods: _Array) -> _Array:
-    """Probability of each kind of list: ``[..., kinds]``."""
-    scaled = weights * np.exp(log_likelihoods - log_likelihoods.max(-1, keepdims=True))
-    return np.asarray(scaled / scaled.sum(-1, keepdims=True))
+    """Probability of each kind of list: ``[kinds, lists]``."""
+    scaled = weights[:, None] * np.exp(log_likelihoods - log_likelihoods.max(0))
+    return np.asarray(scaled / scaled.sum(0))
 
 
 def total_log(weights: _Array, log_likelihoods: _Array) -> _Array:
-    """Log-likelihood over all kinds: ``[...]``."""
-    top = log_likelihoods.max(-1, keepdims=True)
-    return np.asarray(top[..., 0] + np.log((weights * np.exp(log_likelihoods - top)).sum(-1)))
+    """Log-likelihood of each list over all its kinds: ``[lists]``."""
+    top = log_likelihoods.max(0)
+    return np.asarray(top + np.log(weights @ np.exp(log_likelihoods - top)))
 
 
 def evidence_of(n: int, said: Sequence[Said], usual: _Array, of: Mapping[str, _Array]) -> _Array:

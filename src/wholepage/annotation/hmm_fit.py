@@ -20,7 +20,7 @@ from wholepage.pages.errors import InputError
 
 _Array = NDArray[np.float64]
 
-KINDS, RESAMPLES, ROUNDS = 3, 6, 100
+KINDS, RESAMPLES, ROUNDS = 6, 4, 100
 _ENOUGH = 1e-5
 """A fit has arrived when a round gains no more than this part of the objective."""
 
@@ -160,19 +160,19 @@ def _expected(believed: _Tables, group: _Group, shares: _Array | None = None) ->
     """Counts expected of a group's lists given what is believed, and their log-likelihood.
 
     Args:
-        shares: of each list in each kind; None = what is believed.
+        shares: of each list in each kind, [kinds, lists]; None = what is believed.
     """
     prior = believed.prior(len(group.evidence))
     found = passes(prior, group.evidence)
     if shares is None:
         shares = kinds_given(believed.weights, found.log_likelihoods)
-    shares = shares * group.counts[:, None]
+    shares = shares * group.counts
+    explained = (found.levels / found.emitted) * shares[..., None]
     counts = _Tables(
-        shares.sum(0),
-        np.einsum("bkh,bk->kh", found.levels[0], shares),
+        shares.sum(1),
+        (found.levels[0] * shares[..., None]).sum(1),
         _expected_falls(prior, found, shares, believed.falls.shape),
-        np.einsum("nbkh,bk,nbt->kht", found.levels / found.emitted, shares, group.evidence, optimize=True)
-        * believed.slips,
+        (np.swapaxes(explained, -1, -2) @ group.evidence[:, None]).sum(0) * believed.slips,
     )
     return counts, float(group.counts @ total_log(believed.weights, found.log_likelihoods))
 
@@ -182,9 +182,9 @@ def _expected_falls(prior: Falling, found: Passes, shares: _Array, shape: tuple[
     at = np.minimum(places(max(len(prior.steps), 1)), shape[1] - 1)
     above, below = found.above * found.emitted, found.below * found.emitted
     for i, step in enumerate(prior.steps):
-        pairs = above[i][..., :, None] * step * below[i + 1][..., None, :]
-        pairs *= (shares / pairs.sum((-1, -2)))[..., None, None]
-        counts[:, at[i]] += pairs.sum(0)
+        # Of each list the pairs of levels are above x step x below, to be divided by their sum.
+        part = above[i] * (shares / ((above[i] @ step) * below[i + 1]).sum(-1))[..., None]
+        counts[:, at[i]] += (np.swapaxes(part, -1, -2) @ below[i + 1]) * step
     return counts
 
 
@@ -214,9 +214,9 @@ def _by_mean(groups: Sequence[_Group], kinds: int) -> list[_Array]:
     order = np.argsort(values, kind="stable")
     middles = np.empty(len(values))
     middles[order] = (counts[order].cumsum() - counts[order] / 2) / counts.sum()
-    shares = np.full((len(values), kinds), 0.1 / kinds)
-    shares[np.arange(len(values)), np.minimum((middles * kinds).astype(int), kinds - 1)] += 0.9
-    return np.split(shares, np.cumsum([len(of) for of in means])[:-1])
+    shares = np.full((kinds, len(values)), 0.1 / kinds)
+    shares[np.minimum((middles * kinds).astype(int), kinds - 1), np.arange(len(values))] += 0.9
+    return np.split(shares, np.cumsum([len(of) for of in means])[:-1], axis=1)
 
 
 def _groups(lists: Sequence[Sequence[int]], levels: int, error: float) -> list[_Group]:

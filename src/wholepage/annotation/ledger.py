@@ -77,12 +77,10 @@ def ledger_of(state: State, searches: Searches, labelling: Labelling, *, finishe
     """
     purposes, kinds = Counter[Purpose](), Counter[Kind]()
     modalities, pairs, people = Counter[str](), Counter[str](), Counter[str]()
-    labelled = 0
     for task, record in state.records.items():
         spent = [(who, reply.event.purpose) for who, reply in record.replies.items()]
         if record.decided:
             spent.append((record.decided[1].who, Purpose.ADJUDICATION))
-        labelled += task.kind is Kind.GRADE and record.label(state.failed) is not None
         for who, purpose in spent:
             purposes[purpose] += 1
             kinds[task.kind] += 1
@@ -111,8 +109,8 @@ def ledger_of(state: State, searches: Searches, labelling: Labelling, *, finishe
         money=state.money(),
         budget_questions=state.budget_questions,
         budget_money=state.budget_money,
-        labelled=labelled,
-        inferred=sum(state.answers_to(task) == 0 for search in searches for task in search.inferred),
+        labelled=sum(task.kind is Kind.GRADE for task in state.labelled),
+        inferred=sum(task not in state.labelled for search in searches for task in search.inferred),
         saving=Saving(
             questions, full, 1.0 - questions / full if full else 0.0, finished, claimed, labelling.certificate()
         ),

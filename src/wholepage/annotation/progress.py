@@ -78,15 +78,15 @@ def progress_of(state: State, searches: Searches, audits: Audits, settings: Sett
         for result in page.results:
             for sums in (total, by_modality[result.modality.value]):
                 sums.results += 1
-    for task, record in state.records.items():
-        if task.kind is Kind.GRADE and record.label(state.failed) is not None:
+    for task in state.labelled:
+        if task.kind is Kind.GRADE:
             for sums in (total, by_modality[state.list_of[task.query_id, task.left_id][1].value]):
                 sums.answered += 1
     for (_, modality), done in lists_done(state, searches, settings).items():
         for sums in (total, by_modality[modality.value]):
             sums.done += done
     for search in searches:
-        inferred = sum(state.record(task).label(state.failed) is None for task in search.inferred)
+        inferred = sum(task not in state.labelled for task in search.inferred)
         found = search.found
         for sums in (total, by_modality[search.key[1].value]):
             sums.inferred += inferred
@@ -94,7 +94,7 @@ def progress_of(state: State, searches: Searches, audits: Audits, settings: Sett
                 sums.begun += len(found.tasks)
                 sums.error += found.claimed_error * len(found.tasks)
     searched = settings.engine != "selected"
-    comparisons = [settled(state, task, settings) for task in state.plan.comparisons()]
+    comparisons = [task in state.settled for task in state.plan.comparisons()]
     open_audits = len(audits.open()) if searched else 0
     left, money = state.budget_questions, state.money()
     return Progress(
@@ -120,15 +120,6 @@ def lists_done(state: State, searches: Searches, settings: Settings) -> dict[Lis
     done = dict.fromkeys(state.lists, True)
     for page in state.plan.pages:
         for result_id in state.plan.graded(page):
-            if not settled(state, Task.grade(page.query_id, result_id), settings):
+            if Task.grade(page.query_id, result_id) not in state.settled:
                 done[state.list_of[page.query_id, result_id]] = False
     return done
-
-
-def settled(state: State, task: Task, settings: Settings) -> bool:
-    """Whether a task of the plan is asked of nobody any more: it has its answers, or is decided, gold or waiting."""
-    record = state.records.get(task)
-    if record is None:
-        return False
-    known = record.known() is not None or task in state.waiting
-    return known or state.answers_to(task) >= settings.overlap

@@ -78,6 +78,8 @@ class State:
         people: annotators and models, by name.  who: everybody who did anything.
         failed: whose gold answers are too bad: their answers do not count until they are resumed.
         gold: tasks that are gold now.  waiting: tasks that wait for a reviewer, and why.
+        labelled: tasks that people, gold or a decision have given a label.
+        settled: tasks asked of nobody any more: with all their answers, decided, gold or waiting.
         audited: tasks answered to test inferred labels, with how many such answers.
         asked: answers that stand, adjudications included.
         pages, lists: numbers that grow with every change of a page (by query) or list.
@@ -105,6 +107,8 @@ class State:
         self.failed: set[str] = set()
         self.gold: dict[Task, None] = {}
         self.waiting: dict[Task, Why] = {}
+        self.labelled: set[Task] = set()
+        self.settled: set[Task] = set()
         self.audited: dict[Task, int] = {}
         self.asked = self.asked_of_models = self.audits = 0
         self.paid_answers = self.paid_of_models = 0
@@ -299,10 +303,15 @@ class State:
         self.stale.add(task.query_id)
         if told and task.kind is Kind.GRADE:
             self.lists[self.list_of[task.query_id, task.left_id]] += 1
-        record = self.records.get(task)
-        spread = self.settings.escalate_spread if self.settings else 1
-        why = record.waits(self.failed, spread) if record else None
+        record, settings = self.records.get(task), self.settings
+        if record is None or settings is None:
+            return
+        why = record.waits(self.failed, settings.escalate_spread)
         if why is None:
             self.waiting.pop(task, None)
         else:
             self.waiting[task] = why
+        answers, known = len(record.people(self.failed)), record.known() is not None
+        (self.labelled.add if known or answers else self.labelled.discard)(task)
+        full = known or why is not None or answers >= settings.overlap
+        (self.settled.add if full else self.settled.discard)(task)

@@ -220,15 +220,7 @@ class Queue:
             if self._settings.engine == "selected":
                 tasks = [Task.grade(query_id, i) for i in state.plan.graded(state.page_of[query_id])]
             tasks += self._comparisons.get(query_id, [])
-            wanting = [
-                task
-                for task in tasks
-                if task not in state.gold
-                and task not in state.waiting
-                and not state.record(task).decided
-                and state.answers_to(task) < self._settings.overlap
-            ]
-            self._fixed[query_id] = (version, wanting)
+            self._fixed[query_id] = (version, [task for task in tasks if task not in state.settled])
         return self._fixed[query_id][1]
 
     def _searched(self, search: Search, who: str, held: _Held, further: bool) -> tuple[Task | None, bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ from wholepage.annotation.live import LiveCampaign
 from wholepage.annotation.store import Store
 from wholepage.apps.console import number
 
+_NOBODY: Mapping[str, str] = {}
 Table = tuple[str, list[str], list[list[str]]]
 
 
@@ -22,11 +24,16 @@ def status(store: str, campaign_id: str) -> dict[str, Any]:
         InputError: no such campaign.  ChainBroken: its log is damaged.
     """
     with Store.open(store) as opened:
-        return facts_of(campaign_id, LiveCampaign(opened, campaign_id).read())
+        names = {person.person_id: person.name for person in opened.people()}
+        return facts_of(campaign_id, LiveCampaign(opened, campaign_id).read(), names)
 
 
-def facts_of(campaign_id: str, campaign: Campaign) -> dict[str, Any]:
-    """The facts of a campaign."""
+def facts_of(campaign_id: str, campaign: Campaign, names: Mapping[str, str] = _NOBODY) -> dict[str, Any]:
+    """The facts of a campaign.
+
+    Args:
+        names: of people, by their ids.
+    """
     facts = {
         "campaign": campaign_id,
         "name": campaign.settings.name,
@@ -38,6 +45,7 @@ def facts_of(campaign_id: str, campaign: Campaign) -> dict[str, Any]:
         "ledger": campaign.ledger(),
         "agreement": campaign.agreement(),
         "annotators": campaign.quality(),
+        "names": {who: names[who] for who in campaign.people if who in names},
     }
     plain: dict[str, Any] = msgspec.to_builtins(facts)
     return plain
@@ -85,7 +93,7 @@ def _modalities(facts: dict[str, Any]) -> Table:
 def _annotators(facts: dict[str, Any]) -> Table:
     rows = [
         [
-            who,
+            facts["names"].get(who, who),
             f"{of['answers']:,}",
             f"{of['gold_right']} of {of['gold_asked']}",
             f"{of['gold_low']:.2f} .. {of['gold_high']:.2f}",

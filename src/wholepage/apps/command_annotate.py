@@ -139,7 +139,7 @@ def rehearse(
         for title, columns, rows in campaign_status.tables(found.facts):
             print_table(title, columns, rows)
         show(found.outcome, f"{recipe.stem}: trained on what was answered at the desk", json_=False)
-    note(f"labels: {found.labels}; model: {out / 'model'}")
+    note(f"labels: {found.labels}; model: {out / 'model'}; report: {out / 'report.html'}")
 
 
 def _pilot_pages(given: int | None, pages: int, settings: Settings) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from wholepage.annotation.answers import MODEL
-from wholepage.annotation.events import SkipReason
+from wholepage.annotation.events import Kind, SkipReason
 from wholepage.annotation.live import LiveCampaign
 from wholepage.annotation.model_judge import ModelAnnotator
 from wholepage.annotation.store import Store
@@ -53,12 +53,14 @@ def judge(
 def answer_all(
     live: LiveCampaign, annotator: Annotator, *, most: int | None = None, report: Report | None = None
 ) -> tuple[int, int]:
-    """Let an annotator answer what a live campaign asks of them; pictures that cannot be opened are skipped as broken.
+    """Let an annotator answer what a live campaign asks of them.
+
+    Pictures that cannot be opened are skipped as broken, comparisons of whole pages too: those need eyes.
 
     Returns:
         Answers, and skips.
     Raises:
-        InputError: the annotator's name is no model's; people answer at the desk.
+        Halted: the campaign is closed or paused, or the annotator is.
     """
     who, answered, skipped = annotator.name, 0, 0
     pages = {page.query_id: page for page in live.read().plan.pages}
@@ -71,6 +73,10 @@ def answer_all(
         if given is None:
             break
         task, began = given.task, time.monotonic()
+        if task.kind is Kind.PAGES:
+            live.skip(who, task, SkipReason.OTHER, "whole pages are compared by people alone")
+            skipped += 1
+            continue
         try:
             verdict = annotator.answer(Question(pages[task.query_id], task.left_id, task.right_id or None))
         except ImageError as error:

@@ -34,12 +34,14 @@ from wholepage.annotation.store import Store
 from wholepage.annotation.strategies import parse_strategy
 from wholepage.apps import comparison, contenders
 from wholepage.apps.annotation_ground import RankedBy, ground
+from wholepage.apps.bought import read_bought
 from wholepage.apps.campaign_status import facts_of
 from wholepage.apps.campaigns import GUIDELINE, make_plan
 from wholepage.apps.desk.app import create_app
 from wholepage.apps.desk_people import DeskPerson
 from wholepage.apps.experiments import Judged, judged, picture_encoder, side_by_side
 from wholepage.apps.labels_out import export_campaign
+from wholepage.apps.outcome_report import write_outcome_report
 from wholepage.apps.places import file_there, open_collection
 from wholepage.apps.recipes import Data
 from wholepage.apps.resolve import result_vectors
@@ -107,9 +109,17 @@ def read_rehearsal(path: Path) -> Rehearsal:
         raise RecordError(path, 0, "recipe", str(error), "a rehearsal in TOML", "mend the file") from error
 
 
-def rehearse(recipe: Rehearsal, out: Path, *, report: Report) -> Rehearsed:
+def rehearse(
+    recipe: Rehearsal,
+    out: Path,
+    *,
+    report: Report,
+    training: contenders.Settings = contenders.Settings(),  # noqa: B008 - frozen
+) -> Rehearsed:
     """Play it through; ``out`` then holds the store, the labels, the model and the report.
 
+    Args:
+        training: how rankers are trained on the labels.
     Raises:
         InputError: the folder holds a rehearsal already, or the recipe's parts do not go together.
         EndpointError: the desk does not answer.
@@ -129,8 +139,10 @@ def rehearse(recipe: Rehearsal, out: Path, *, report: Report) -> Rehearsed:
         campaign = live.read()
         labels = out / "labels"
         export_campaign(store, CAMPAIGN, labels)
-        facts = facts_of(CAMPAIGN, campaign)
-    outcome = _compare(recipe, labels, out, report)
+        facts = facts_of(CAMPAIGN, campaign, {person.person_id: person.name for person in store.people()})
+    outcome = _compare(recipe, labels, training, report)
+    outcome.model.save(out / "model")
+    write_outcome_report(outcome, out / "report.html")
     return Rehearsed(facts, outcome, labels)
 
 
@@ -205,9 +217,7 @@ def _answer(store: Store, live: LiveCampaign, recipe: Rehearsal, on: Ground, add
             person.close()
 
 
-def _compare(recipe: Rehearsal, labels: Path, out: Path, report: Report) -> comparison.Outcome:
-    from wholepage.apps.bought import read_bought
-
+def _compare(recipe: Rehearsal, labels: Path, training: contenders.Settings, report: Report) -> comparison.Outcome:
     data = recipe.data
     if data.queries is not None:
         world = open_collection(data.name, queries=data.queries)
@@ -220,8 +230,7 @@ def _compare(recipe: Rehearsal, labels: Path, out: Path, report: Report) -> comp
     vectors.encode([*taught.pages, *measured.pages])
     with side_by_side() as workers:
         outcome = comparison.compare(
-            *taught, *measured, vectors, contenders.Settings(seed=recipe.campaign.seed),
+            *taught, *measured, vectors, msgspec.structs.replace(training, seed=recipe.campaign.seed),
             brought=read_bought(labels), workers=workers, progress=report,
         )  # fmt: skip
-    outcome.model.save(out / "model")
     return outcome

@@ -49,6 +49,8 @@ class Templates:
         self._environment.filters |= {
             "percent": percent, "number": number, "duration": duration, "money": money, "asset": self.asset,
         }  # fmt: skip
+        for name in self._environment.list_templates():  # a broken one is found now, and nobody waits for them later
+            self._environment.get_template(name)
 
     def page(self, template: str, shell: Shell, view: object) -> str:
         """A template with its two values, as HTML."""

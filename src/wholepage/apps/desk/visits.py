@@ -88,19 +88,24 @@ async def arrive(request: Request) -> Visit:
         InputError: the form cannot be read.
         NotThere: the address is of a campaign that is not there.
     """
+    body = await request.body() if request.method in UNSAFE else b""
+    return await run_in_threadpool(_admitted, request, body)
+
+
+def _admitted(request: Request, body: bytes) -> Visit:
     desk: Desk = request.app.state.desk
     sent = desk.cookies.read(request.headers)
-    person = await run_in_threadpool(desk.store.session, sent.session) if sent.session else None
+    person = desk.store.session(sent.session) if sent.session else None
     request.state.new_visit = person is None and not sent.visit
     secrets = Secrets(sent.session if person else "", sent.visit or new_secret())
     request.state.person, request.state.csrf = person, secrets.csrf
     check_role(request.method, request.scope["route"].path, person.role if person else None)
     fields = Fields()
     if request.method in UNSAFE:
-        fields = Fields.read(await request.body(), request.headers.get("content-type", ""))
+        fields = Fields.read(body, request.headers.get("content-type", ""))
         _check_origin(request, fields, secrets)
     if "campaign" in request.path_params:
-        await run_in_threadpool(desk.live, request.path_params["campaign"])
+        desk.live(request.path_params["campaign"])
     return Visit(desk, request, secrets, person, fields)
 
 
