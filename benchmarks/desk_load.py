@@ -8,8 +8,8 @@ connection that stays open. Each asks for the page of its next card, thinks, sen
 left. Timed are the page (the next question) and the acknowledgement of the answer, which is on the disk by then, from
 the first byte sent to the last byte read. Without thinking twenty annotators load the desk as some hundreds do; with
 ``--think-ms`` each thinks for that long on average (uniform between half and one and a half). At the end the log is
-read back: nobody answered twice, no task has more answers than it should, the chain verifies. Nothing is written
-unless ``--out`` names a file.
+read back: nobody answered twice, no task has more answers than it should, the chain verifies. The SQLite file lies in
+the folder of temporary files. Nothing else is written unless ``--out`` names a file.
 """
 
 from __future__ import annotations
@@ -223,7 +223,7 @@ def main(arguments: list[str] | None = None) -> None:
         serve(asked.serve[0], int(asked.serve[1]))
         return
     rows = []
-    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix="load-") as folder:
+    with tempfile.TemporaryDirectory(prefix="load-") as folder:
         stores = {"SQLite": str(Path(folder) / "load.db")}
         if asked.postgresql:
             stores["PostgreSQL"] = asked.postgresql

@@ -455,6 +455,8 @@ def test_an_audit_that_nobody_can_do_is_another_ones_turn() -> None:
     while (found := desk.ask("ann")).purpose is Purpose.WORK:
         desk.say("ann", found.task)
     desk.give_back("ann", found.task)
+    progress = desk.campaign.progress()
+    assert (progress.all.lists_done, progress.audits_done, progress.finished) == (2, 0, False)
     for who in ("ann", "bob"):
         desk.happens(Skipped(who, "t", found.task, SkipReason.BROKEN))
     done = [one.task for one in desk.run(["ann"])]

@@ -18,9 +18,12 @@ import typer
 import typer.main
 from typer.testing import CliRunner
 
-from wholepage.apps import recipes, study_recipe
+from wholepage.apps import campaigns, recipes, study_recipe
 from wholepage.apps.cli import app
+from wholepage.apps.places import open_collection
 from wholepage.pages.errors import WholepageError
+from wholepage.pages.model import Modality, Ranking
+from wholepage.pages.records import write_judgments, write_pages, write_rankings
 
 ROOT = Path(__file__).parents[2]
 GUIDES = {path.stem: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs" / "guides").glob("*.md"))}
@@ -89,7 +92,7 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_there_are_guides_with_blocks_of_every_kind() -> None:
-    assert {"choosing-labels", "training", "studies", "vlm"} <= set(GUIDES)
+    assert {"annotation", "choosing-labels", "interchange", "training", "studies", "vlm"} <= set(GUIDES)
     assert {found for text in GUIDES.values() for found, _ in _BLOCK.findall(text)} == {"bash", "python", "py", "toml"}
     assert len(LINES) >= 10
     assert len(RUNNABLE) >= 2
@@ -119,13 +122,16 @@ def test_files_that_are_named_exist() -> None:
 def test_recipe_is_read(guide: str, text: str, tmp_path: Path) -> None:
     path = tmp_path / "recipe.toml"
     path.write_text(text, encoding="utf-8")
-    if "experiments" in tomllib.loads(text):
+    if guide == "annotation":
+        assert campaigns.read_settings(path, {}).engine == "hmm"
+    elif "experiments" in tomllib.loads(text):
         assert study_recipe.cells(study_recipe.read_recipe(path), 1)
     else:
         assert recipes.read_recipe(path).out is not None
     path.write_text(f"nope = 1\n{text}", encoding="utf-8")
+    reader = {"studies": study_recipe.read_recipe, "annotation": lambda p: campaigns.read_settings(p, {})}
     with pytest.raises(WholepageError, match="nope"):
-        (study_recipe if guide == "studies" else recipes).read_recipe(path)
+        reader.get(guide, recipes.read_recipe)(path)
 
 
 @pytest.mark.parametrize(("guide", "text"), blocks("py"), ids=lambda given: given.splitlines()[0])
@@ -156,7 +162,26 @@ def test_code_runs_from_top_to_bottom(guide: str, capsys: pytest.CaptureFixture[
         assert names["found"].audited > 0
         assert "inferred grades checked" in capsys.readouterr().out
     for of, line in LINES:
-        if of == guide and "orders.jsonl" in line:
+        if of == guide and line.startswith("wholepage select") and "orders.jsonl" in line:
             said = CliRunner().invoke(app, shlex.split(line)[1:])
             assert said.exit_code == 0, f"{line}: {said.output}"
             assert (Path(shlex.split(line)[-1]) / "selection.json").is_file()
+
+
+@pytest.mark.usefixtures("_in_a_folder_of_its_own")
+def test_a_campaign_as_the_guide_has_it() -> None:
+    """Its commands, in their order, but for the server and for what trains or needs a model or real data."""
+    world = open_collection("synthetic", queries=4, seed=3, modalities=(Modality.TEXT, Modality.ANSWER))
+    pages, known = list(world.pages("train")), world.judgments("train")
+    write_pages("pages.jsonl", pages)
+    write_rankings("orders.jsonl", [Ranking(p.query_id, p.result_ids, by="as received") for p in pages])
+    write_judgments("pilot.jsonl", known.restrict({pages[0].query_id: pages[0].result_ids}))
+    ran = []
+    for of, line in LINES:
+        words = shlex.split(line)
+        if of != "annotation" or words[2] in ("serve", "smar", "simulate", "rehearse", "judge"):
+            continue
+        said = CliRunner().invoke(app, words[1:])
+        assert said.exit_code == 0, f"{line}: {said.output}"
+        ran.append(words[2])
+    assert ran == ["create", "invite", "status", "export", "verify", "import"]
