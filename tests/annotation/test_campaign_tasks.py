@@ -491,15 +491,21 @@ def test_what_is_no_longer_inferred_is_not_audited() -> None:
     assert desk.campaign.progress().finished
 
 
-def test_an_audit_on_which_people_differ_counts_when_it_is_decided() -> None:
-    desk = Desk(plan_of(2, 20), engine="bisect", audit_share=0.2, overlap=2)
+@pytest.mark.parametrize("overlap", [2, 3])
+def test_an_audit_on_which_people_differ_counts_when_it_is_decided(overlap: int) -> None:
+    desk = Desk(plan_of(2, 20), engine="bisect", audit_share=0.2, overlap=overlap)
     audits = []
 
     def says(who: str, task: Task) -> int | None:
-        audits.extend([task] if desk.campaign.purpose(task) is Purpose.AUDIT else [])
-        return {"ann": 0, "bob": 3}[who] if audits else None
+        if desk.campaign.purpose(task) is Purpose.WORK:
+            return None
+        audits.append(task)
+        return {"ann": 0, "bob": 3}[who]
 
     desk.run(["ann", "bob"], says)
+    desk.run(["cy"][: overlap - 2], says)
+    assert desk.campaign.progress().finished
+    assert all(len(desk.campaign.replies(task)) == 2 for task in audits)
     inferred = desk.campaign.labels().inferred
     assert {one.task for one in desk.campaign.waiting()} == set(audits)
     assert desk.campaign.progress().audits == len(set(audits)) == inferred // 5 > 1

@@ -72,7 +72,7 @@ class Weighing:
         self.n, self.levels, self.error, self.tau = n, levels, error, tau
         self.overlap = overlap if people is None else min(overlap, people)
         self._prior, self._usual = prior, confusion_of(error, levels)
-        self._confusions = {who: _checked(who, table, levels) for who, table in (confusions or {}).items()}
+        self._confusions = {who: checked_confusion(who, table, levels) for who, table in (confusions or {}).items()}
         self._usual.setflags(write=False)
 
     def next_question(self, said: Sequence[Said], but: Collection[int] = ()) -> int | None:
@@ -135,7 +135,13 @@ class Weighing:
         return mean_error(reading.grades) <= self.tau
 
 
-def _checked(who: str, table: Confusion, levels: int) -> NDArray[np.float64]:
+def checked_confusion(who: str, table: Confusion, levels: int) -> NDArray[np.float64]:
+    """A confusion as an array, in which nothing is quite impossible.
+
+    Raises:
+        InputError: a row that does not sum to 1, or holds less than 0.
+        ShapeError: it is not [levels, levels].
+    """
     found = np.asarray(table, np.float64)
     if found.shape != (levels, levels):
         raise ShapeError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -271,3 +272,23 @@ def test_notes_are_kept_short(world: World, tmp_path: Path) -> None:
     form = ann.see("/campaigns/shoes/work").form("/escalate")
     assert ann.send(form, note="x" * 2001).status_code == 422
     assert ann.send(form, note="x" * 2000).status_code == 303
+
+
+def test_a_damaged_log_stops_its_campaign_alone(world: World) -> None:
+    world.open_campaign("hats", world.plan)
+    ann = world.browser("ann")
+    form = ann.see("/campaigns/hats/work").form("/answer")
+    ann.send(form, grade="1")
+    with sqlite3.connect(world.address) as database:
+        database.execute(
+            "UPDATE events SET body = CAST(replace(body, '1', '2') AS BLOB) WHERE campaign = 'hats' AND seq = 2"
+        )
+    database.close()
+    world.app = create_app(world.store, clock=world.clock)  # as after a new start
+    ann, mia = world.browser("ann"), world.browser("mia")
+    assert "damaged" in ann.see("/").text
+    assert ann.get("/campaigns/shoes/work").status_code == 200
+    for browser, url in ((ann, "/campaigns/hats/work"), (mia, "/campaigns/hats/board"), (ann, "/pictures/hats/0/1/0")):
+        refused = browser.get(url)
+        assert refused.status_code == 503
+        assert "row 2" not in refused.text

@@ -14,7 +14,7 @@ import uvicorn
 from wholepage.annotation.store import Store
 from wholepage.apps.desk.app import create_app
 from wholepage.apps.desk.state import Desk
-from wholepage.pages.errors import shorten
+from wholepage.pages.errors import WholepageError, shorten
 
 _NAMED = 5  # pictures that the log names; the rest is a number
 _LOG = logging.getLogger("wholepage.desk")
@@ -57,16 +57,20 @@ def serve(
 def look_at_pictures(desk: Desk) -> int:
     """Open every picture of the campaigns that go on, and log how many cannot be shown, which is returned.
 
-    The board tells that number too, and cards say it of their pictures.
+    The board tells that number too, and cards say it of their pictures. A campaign that cannot be read is logged.
     """
-    broken = 0
-    for campaign_id in desk.store.campaign_ids():
-        if desk.live(campaign_id).read().closed:
-            continue
-        found = desk.pictures.check(desk.table(campaign_id).pages)
-        broken += len(found)
-        for ref, problem in list(found.items())[:_NAMED]:
-            _LOG.warning("campaign %s: picture %s: %s", campaign_id, shorten(ref.uri), problem)
-        if found:
-            _LOG.warning("campaign %s: %d pictures cannot be shown", campaign_id, len(found))
-    return broken
+    return sum(_look(desk, campaign_id) for campaign_id in desk.store.campaign_ids())
+
+
+def _look(desk: Desk, campaign_id: str) -> int:
+    try:
+        closed = desk.live(campaign_id).read().closed
+    except WholepageError as error:
+        _LOG.error("campaign %s: %s", campaign_id, error)
+        return 0
+    found = {} if closed else desk.pictures.check(desk.table(campaign_id).pages)
+    for ref, problem in list(found.items())[:_NAMED]:
+        _LOG.warning("campaign %s: picture %s: %s", campaign_id, shorten(ref.uri), problem)
+    if found:
+        _LOG.warning("campaign %s: %d pictures cannot be shown", campaign_id, len(found))
+    return len(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from fastapi.responses import Response
@@ -14,23 +15,37 @@ from wholepage.apps.desk.access import MANAGERS, REVIEWERS, Conflict
 from wholepage.apps.desk.present import Presenter, campaign_view, guideline, own_progress
 from wholepage.apps.desk.tickets import Ticket
 from wholepage.apps.desk.urls import campaign_url
-from wholepage.apps.desk.views import GuidelinePage, HomeRow, HomeView, RestView, WorkView
+from wholepage.apps.desk.views import CampaignView, GuidelinePage, HomeRow, HomeView, RestView, WorkView
 from wholepage.apps.desk.visits import Guest, Visit
-from wholepage.pages.errors import BudgetSpent, Halted, InputError
+from wholepage.pages.errors import BudgetSpent, ChainBroken, Halted, InputError
+
+_LOG = logging.getLogger("wholepage.desk")
 
 
 def home(visit: Guest) -> Response:
     """The campaigns: of annotators those that go on or that they had a part in."""
-    person, rows = visit.who, []
+    rows = []
     for campaign_id in visit.desk.store.campaign_ids():
-        campaign = visit.desk.live(campaign_id).read()
-        mine = campaign.done_by(person.person_id)
-        if person.role not in REVIEWERS and campaign.closed and not mine:
+        try:
+            campaign = visit.desk.live(campaign_id).read()
+        except ChainBroken as error:  # the others go on
+            _LOG.error("campaign %s: %s", campaign_id, error)
+            rows.append(HomeRow(CampaignView(campaign_id, campaign_id, "damaged"), 0))
             continue
-        share = visit.desk.share(campaign_id, campaign) if person.role in MANAGERS else None
-        waiting = len(campaign.waiting()) if person.role in REVIEWERS else None
-        rows.append(HomeRow(campaign_view(campaign_id, campaign, person), mine, share, waiting))
+        row = _home_row(visit, campaign_id, campaign)
+        if row.mine or not campaign.closed or visit.who.role in REVIEWERS:
+            rows.append(row)
     return visit.page("home.html", "Campaigns", HomeView(tuple(rows)))
+
+
+def _home_row(visit: Visit, campaign_id: str, campaign: Campaign) -> HomeRow:
+    person = visit.who
+    return HomeRow(
+        campaign_view(campaign_id, campaign, person),
+        campaign.done_by(person.person_id),
+        visit.desk.share(campaign_id, campaign) if person.role in MANAGERS else None,
+        len(campaign.waiting()) if person.role in REVIEWERS else None,
+    )
 
 
 def show_guideline(visit: Guest, campaign: str) -> Response:
