@@ -111,6 +111,12 @@ def test_an_engine_of_other_levels_is_refused() -> None:
         Log(plan, engine="hmm", levels=4)
 
 
+def test_confusions_of_another_size_are_refused() -> None:
+    plan = Plan((PAGE,), {"q": {Modality.TEXT: Ranking("q", IDS)}}, confusions={"ann": ((1.0, 0.0), (0.0, 1.0))})
+    with pytest.raises(InputError, match=r"confusion of 'ann': got shape \(2, 2\)"):
+        Log(plan, engine="bayes", levels=4)
+
+
 def test_nothing_happens_after_the_end() -> None:
     log = Log()
     log.answers("ann", A, 1)

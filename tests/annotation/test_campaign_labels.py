@@ -188,6 +188,16 @@ def test_gold_and_decisions_tell_the_search() -> None:
     assert log.campaign.questions == 1
 
 
+def test_what_is_known_of_an_annotator_is_reckoned_with() -> None:
+    blind = ((0.25,) * 4,) * 4  # their answers tell nothing
+    log = Log(plan_of(1, 6, confusions={"bob": blind}), engine="bayes", audit_share=0.0, overlap=3)
+    before = log.campaign._searches.of_page("q0")[0].found.posterior
+    log.say("bob", T0, 1)
+    assert log.campaign._searches.of_page("q0")[0].found.posterior == pytest.approx(before)
+    log.say("ann", T0, 1)
+    assert log.campaign._searches.of_page("q0")[0].found.posterior[0, 1] > before[0, 1] + 0.1
+
+
 @pytest.mark.parametrize("engine", ["bayes", "hmm"])
 def test_gold_is_beyond_doubt(engine: str) -> None:
     log = Log(plan_of(1, 1), engine=engine, audit_share=0.0)

@@ -35,6 +35,7 @@ def full(**changed: Any) -> Plan:
         "pairs": (PAIR,),
         "page_orders": {"q1": {"old": WHOLE, "new": Ranking("q1", ONE.result_ids), "mine": WHOLE}},
         "hmm": usual_hmm(4),
+        "confusions": {"bob": ((0.9, 0.1), (0.2, 0.8))},
     }
     return Plan(**(given | changed))
 
@@ -53,7 +54,14 @@ def test_bytes_come_back_and_do_not_depend_on_the_order_of_dicts() -> None:
 
 @pytest.mark.parametrize(
     "changed",
-    [{"pages": (TWO, ONE)}, {"selected": {"q1": ("t1", "a0")}}, {"pairs": ()}, {"hmm": None}, {"page_orders": {}}],
+    [
+        {"pages": (TWO, ONE)},
+        {"selected": {"q1": ("t1", "a0")}},
+        {"pairs": ()},
+        {"hmm": None},
+        {"page_orders": {}},
+        {"confusions": {"ann": ((1.0,),)}},
+    ],
 )
 def test_another_plan_has_another_hash(changed: dict[str, Any]) -> None:
     assert full(**changed).sha256 != full().sha256

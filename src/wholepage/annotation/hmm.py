@@ -62,8 +62,10 @@ class HmmParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def prior(self, n: int) -> Falling:
         """What that is of a list of ``n``."""
-        tables = (np.asarray(of, np.float64) for of in (self.weights, self.start, self.falls, self.slips))
-        return prior_of(*tables, n)
+        weights, start, falls, slips = (
+            np.asarray(of, np.float64) for of in (self.weights, self.start, self.falls, self.slips)
+        )
+        return prior_of(weights, start, falls, slips, n)
 
 
 def prior_of(weights: _Array, start: _Array, falls: _Array, slips: _Array, n: int) -> Falling:

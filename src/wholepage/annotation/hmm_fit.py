@@ -98,12 +98,13 @@ def fit_hmm(
     """
     if resamples < 1 or rounds < 1:
         raise InputError(f"fit_hmm: got resamples={resamples}, rounds={rounds}; allowed: 1 or more; raise them")
+    _check(lists, levels, kinds, error)
     known = sorted(tuple(one) for one in lists if len(one))
     found = []
     for index in range(resamples):
-        draws = np.random.default_rng([seed, index]).integers(len(known), size=len(known)) if known else []
+        draws = np.random.default_rng([seed, index]).integers(len(known), size=len(known))
         part = known if resamples == 1 else [known[i] for i in draws]
-        found.append(_top(climb(part, levels, kinds, error, deepest=max(map(len, known), default=0)), rounds))
+        found.append(_top(climb(part, levels, kinds, error, deepest=max(map(len, known))), rounds))
     return together(found)
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from wholepage.annotation.answers import is_model
 from wholepage.annotation.certificate import Certificate
-from wholepage.annotation.events import Kind, Purpose, Skipped, Task
+from wholepage.annotation.events import Answered, Kind, Purpose, Skipped, Task
 from wholepage.annotation.labels import Labelling
 from wholepage.annotation.searches import Searches
 from wholepage.annotation.state import State
@@ -78,7 +78,7 @@ def ledger_of(state: State, searches: Searches, labelling: Labelling, *, finishe
     purposes, kinds = Counter[Purpose](), Counter[Kind]()
     modalities, pairs, people = Counter[str](), Counter[str](), Counter[str]()
     for task, record in state.records.items():
-        spent = [(who, reply.event.purpose) for who, reply in record.replies.items()]
+        spent = [(who, _purpose(who, reply.event)) for who, reply in record.replies.items()]
         if record.decided:
             spent.append((record.decided[1].who, Purpose.ADJUDICATION))
         for who, purpose in spent:
@@ -120,3 +120,8 @@ def ledger_of(state: State, searches: Searches, labelling: Labelling, *, finishe
 def modality_pair(state: State, task: Task) -> str:
     """The two modalities of a preference, in the order of the alphabet: ``image/text``."""
     return "/".join(sorted(state.list_of[task.query_id, side][1].value for side in (task.left_id, task.right_id)))
+
+
+def _purpose(who: str, event: Answered) -> Purpose:
+    """Why an answer was asked; nothing is audited by models, even if they are asked the same task."""
+    return Purpose.WORK if is_model(who) and event.purpose is Purpose.AUDIT else event.purpose

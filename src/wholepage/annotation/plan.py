@@ -30,6 +30,8 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
         pairs: preference tasks to ask besides.
         page_orders: by query and name, orders of the whole page; each two of a query make a task.
         hmm: what the engine ``hmm`` believes of lists; None = what is believed where there were no pilot lists.
+        confusions: of annotators of whom more is known than ``settings.annotator_error``: from a result's grade (row)
+            to their answer (column), as ``confusion_fit`` learns them; for ``bayes`` and ``hmm``.
     Raises:
         InputError: no page, a query that comes twice or has no page, a result that is not on its page or comes twice,
             an order that is no permutation of its list, a pair that is not one or comes twice.
@@ -41,6 +43,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     pairs: tuple[Task, ...] = ()
     page_orders: dict[str, dict[str, Ranking]] = {}
     hmm: HmmParameters | None = None
+    confusions: dict[str, tuple[tuple[float, ...], ...]] = {}
 
     def __post_init__(self) -> None:
         by_query = {page.query_id: page for page in self.pages}

@@ -160,7 +160,7 @@ def _check_opened(state: State, event: Opened) -> None:
         )
     if event.settings.engine == "selected":
         return
-    engine_of(event.settings, 1, hmm=state.plan.hmm)
+    engine_of(event.settings, 1, hmm=state.plan.hmm, confusions=state.plan.confusions)
     for page in state.plan.pages:
         missing = [m.value for m in page.modalities if m not in state.plan.orders.get(page.query_id, {})]
         if missing:

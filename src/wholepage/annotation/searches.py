@@ -164,7 +164,8 @@ class Searches:
 
     def __init__(self, state: State, settings: Settings) -> None:
         self.settings = settings
-        self._hmm = state.plan.hmm
+        self._plan = state.plan
+        self._confusions = {**state.plan.confusions, GOLD: np.eye(settings.levels)}
         self._engines: dict[int, Engine] = {}
         self._first: dict[tuple[int, frozenset[int]], int | None] = {}
         self._of_page: dict[str, tuple[Search, ...]] = {}
@@ -194,6 +195,5 @@ class Searches:
     def engine(self, n: int) -> Engine:
         """The engine of all lists of a length."""
         if n not in self._engines:
-            sure = {GOLD: np.eye(self.settings.levels)}
-            self._engines[n] = engine_of(self.settings, n, hmm=self._hmm, confusions=sure)
+            self._engines[n] = engine_of(self.settings, n, hmm=self._plan.hmm, confusions=self._confusions)
         return self._engines[n]

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from wholepage.annotation.events import Kind, Task
 from wholepage.annotation.people import Person, Role
 from wholepage.annotation.plan import Plan
+from wholepage.apps.desk.access import ACCESS
 from wholepage.apps.desk.app import create_app
 from wholepage.apps.desk.security import MAX_BODY_BYTES
 from wholepage.pages.errors import StoreError
@@ -272,6 +275,43 @@ def test_notes_are_kept_short(world: World, tmp_path: Path) -> None:
     form = ann.see("/campaigns/shoes/work").form("/escalate")
     assert ann.send(form, note="x" * 2001).status_code == 422
     assert ann.send(form, note="x" * 2000).status_code == 303
+
+
+NAMES = (
+    "name", "password", "again", "next", "ticket", "grade", "choice", "active_ms", "reason", "note", "seq", "text",
+    "questions", "money", "person", "task", "answer", "page", "role", "confirm",
+)  # fmt: skip
+VALUES = st.one_of(
+    st.text(max_size=30),
+    st.sampled_from(
+        ["0", "-1", "1e999", "nan", "left", "admin", "p-ben", "\x00", "0.1.1." + "0" * 64, '["grade","q1","t1"]']
+    ),
+    st.sampled_from(['["pages","q1","a","b"]', '["grade"]', "[[]]", "9" * 400, "x" * 3000, "\ud7ff\uffff\U0010ffff"]),
+)
+PLACES = st.sampled_from(
+    ["shoes", "0", "-1", "%00", "..", "p-ben", "%ff", "%F0%9F%92%A9", "1e9", "x" * 2000, "a%2Fb", "٣"]
+)
+
+
+@settings(max_examples=150)
+@given(
+    route=st.sampled_from(sorted(line for line in ACCESS if line[1] not in ("/sign-out", "/sign-in"))),
+    fields=st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=6),
+    data=st.data(),
+)
+def test_no_request_breaks_the_desk(shared: World, route: tuple[str, str], fields: dict[str, str], data: Any) -> None:
+    ada = shared.__dict__.setdefault("fuzzer", shared.browser("ada"))
+    token = shared.__dict__.setdefault("token", ada.csrf())
+    method, path = route
+    place = data.draw(
+        st.dictionaries(st.sampled_from(["campaign", "page", "result", "number", "name", "person"]), PLACES)
+    )
+    url = re.sub(r"{(\w+)}", lambda found: place.get(found[1], "shoes" if found[1] == "campaign" else "0"), path)
+    if method == "GET":
+        answer = ada.client.get(url, params=fields, headers={"accept": "text/html"})
+    else:
+        answer = ada.post(url, {**fields, "csrf": token}, json=data.draw(st.booleans()))
+    assert answer.status_code in (200, 303, 401, 403, 404, 405, 409, 422), (url, answer.status_code)
 
 
 def test_a_damaged_log_stops_its_campaign_alone(world: World) -> None:

@@ -11,7 +11,7 @@ from wholepage.apps.desk.access import ADMINS, INVITABLE, NotAllowed, NotThere
 from wholepage.apps.desk.board_views import InvitedView, PeopleView, PersonRow
 from wholepage.apps.desk.urls import person_url
 from wholepage.apps.desk.visits import Guest, Visit
-from wholepage.pages.errors import InputError
+from wholepage.pages.errors import InputError, shorten
 
 INVITE_DAYS = 7
 
@@ -88,6 +88,8 @@ def _invited(visit: Visit, role: Role, person_id: str | None = None) -> Response
 
 def _found(visit: Visit, person_id: str) -> Person:
     try:
+        if not person_id.isprintable():  # not every database takes such text
+            raise InputError(f"person: got {shorten(person_id)!r}; allowed: an id of this desk; see the list of people")
         return visit.desk.store.person(person_id)
     except InputError as error:
         raise NotThere(str(error)) from error
