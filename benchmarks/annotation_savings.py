@@ -25,7 +25,7 @@ from conditions import command, commit, machine
 from single_modal_lists import CHORUS, COLLECTIONS, List, read_lists, write_lists
 from wholepage.annotation.confusion_fit import Answers, fit_confusions
 from wholepage.annotation.draws import drawn
-from wholepage.annotation.engines import BayesianBisection, Bisection, Engine, MonotoneHmm, Said
+from wholepage.annotation.engines import BayesianBisection, Bisection, Engine, HmmParameters, MonotoneHmm, Said
 from wholepage.annotation.hmm_fit import fit_hmm
 
 LEVELS, TAU, ERROR, PEOPLE = 4, 0.05, 0.1, 3
@@ -133,7 +133,7 @@ def pair_accuracy(lists: Sequence[Grades]) -> float:
 def row(name: str, people: str, engine: str, lists: Sequence[Grades], ran: Sequence[Ran], resamples: int) -> Row:
     """The sums of lists, together."""
     table = np.array(ran, float)
-    results, asked, claimed, wrong, relevant, found = table.sum(0)
+    results, asked, claimed, wrong, relevant, found = table.sum(0).tolist()
     draws = table[np.random.default_rng(0).integers(len(table), size=(resamples, len(table)))].sum(1)
     low, high = np.quantile((draws[:, 2] - draws[:, 3]) / draws[:, 0], [0.025, 0.975])
     return Row(
@@ -163,9 +163,8 @@ def engines(error: float) -> dict[str, EngineFor]:
     }
 
 
-def hmm(pilots: Sequence[Grades], error: float) -> EngineFor:
-    """The HMM taught by pilot lists, which somebody graded whole and right."""
-    parameters = fit_hmm(pilots, LEVELS)
+def hmm(parameters: HmmParameters, error: float) -> EngineFor:
+    """The HMM, taught by pilot lists that somebody graded whole and right."""
     return Kept(lambda n: MonotoneHmm(n, parameters, TAU, error=error, overlap=PEOPLE if error else 1))
 
 
@@ -194,9 +193,10 @@ def simulation(scale: Scale) -> list[Row]:
     rows = []
     for n in LENGTHS:
         for noise in NOISES:
-            pilots, lists = simulated(n, noise, scale.pilots, 0), simulated(n, noise, scale.lists, 1)
+            lists = simulated(n, noise, scale.lists, 1)
+            taught = fit_hmm(simulated(n, noise, scale.pilots, 0), LEVELS)
             for error in (0.0, ERROR):
-                for name, make in (engines(error) | {"hmm": hmm(pilots, error)}).items():
+                for name, make in (engines(error) | {"hmm": hmm(taught, error)}).items():
                     ran = [run(of, make(n), noisy(of, error, f"{n} {noise} {k}")) for k, of in enumerate(lists)]
                     rows.append(row(f"noise {noise:g}", told(error), name, lists, ran, scale.resamples))
     return rows
@@ -240,14 +240,15 @@ def real(name: str, lists: Sequence[List], ranker: str, scale: Scale) -> list[Ro
     mine = [of for of in lists if of.ranker == ranker]
     by_modality = {m: parts_of([of for of in mine if of.modality == m], scale) for m in dict.fromkeys(
         of.modality for of in mine if of.side == "test")}  # fmt: skip
+    taught = {modality: [fit_hmm(part.pilots, LEVELS) for part in parts] for modality, parts in by_modality.items()}
     rows = []
     for error in (0.0, ERROR):
         ran: dict[str, dict[str, list[Ran]]] = {}
         for modality, parts in by_modality.items():
-            for part in parts:
-                made = engines(error) | {"hmm": hmm(part.pilots, error)}
+            for part, parameters in zip(parts, taught[modality], strict=True):
+                made = engines(error) | {"hmm": hmm(parameters, error)}
                 if len(part.pilots) > FEW and not error:
-                    made[f"hmm, {FEW} pilots"] = hmm(part.pilots[:FEW], error)
+                    made[f"hmm, {FEW} pilots"] = hmm(fit_hmm(part.pilots[:FEW], LEVELS), error)
                 for engine, make in made.items():
                     ran.setdefault(engine, {}).setdefault(modality, []).extend(
                         run(of, make(len(of)), noisy(of, error, f"{name} {modality} {k}"))
@@ -273,7 +274,7 @@ def transferred(lists: Sequence[List], scale: Scale) -> list[Row]:
         mine = [of for of in lists if of.ranker == "towers" and of.modality == modality]
         pilots = [of.grades for of in _first([of for of in mine if of.side == "train"], scale.most_pilots)]
         held_out = [of.grades for of in _first([of for of in mine if of.side == "test"], scale.most_lists)]
-        make = hmm(pilots, 0.0)
+        make = hmm(fit_hmm(pilots, LEVELS), 0.0)
         ran = [run(of, make(len(of)), noisy(of, 0.0, str(k))) for k, of in enumerate(held_out)]
         rows.append(
             row(f"financebench, towers: {modality}", told(0), "hmm, foreign pilots", held_out, ran, scale.resamples)
@@ -285,7 +286,7 @@ def rated(lists: Sequence[List], scale: Scale) -> list[Row]:
     """Real people: three raters of products. A label is right where it is the median of theirs.
 
     Their final rating is somebody else's: all three differ from it on 5.7 % of the products, which nobody can find by
-    asking them. Confusions are learned from the ratings of the pilot lists, without the median.
+    asking them. Confusions are learned from the ratings of the pilot lists, without the medians or with them as gold.
     """
     ran: dict[str, list[Ran]] = {}
     grades: list[Grades] = []
@@ -299,15 +300,23 @@ def rated(lists: Sequence[List], scale: Scale) -> list[Row]:
             Answers(len(of.grades), [Said(i, g, f"{k}") for k, all_of in enumerate(of.ratings) for i, g in
                                      enumerate(all_of)]) for of in pilots
         ]  # fmt: skip
-        learned = fit_confusions(answers, parameters, error=ERROR)
+        gold = [
+            Answers(n, [*said, *(Said(i, g, "gold") for i, g in enumerate(of.grades))])
+            for (n, said), of in zip(answers, pilots, strict=True)
+        ]
+        people = {
+            "hmm": {},
+            "hmm, people learned": fit_confusions(answers, parameters, error=ERROR),
+            "hmm, people learned from gold": fit_confusions(gold, parameters, known={"gold": np.eye(LEVELS)}),
+        }
         made: dict[str, EngineFor] = {
             "bisect": Kept(lambda n: Bisection(n, LEVELS)),
             "bayes": Kept(lambda n: BayesianBisection(n, LEVELS, ERROR, TAU, overlap=PEOPLE)),
-            "hmm": Kept(lambda n, p=parameters: MonotoneHmm(n, p, TAU, error=ERROR, overlap=PEOPLE)),
-            "hmm, learned people": Kept(
-                lambda n, p=parameters, c=learned: MonotoneHmm(n, p, TAU, c, error=ERROR, overlap=PEOPLE)
-            ),
         }
+        for engine, of in people.items():
+            made[engine] = Kept(
+                lambda n, p=parameters, c=of: MonotoneHmm(n, p, TAU, c, error=ERROR, overlap=PEOPLE)  # type: ignore[misc]
+            )
         for engine, make in made.items():
             ran.setdefault(engine, []).extend(run(of.grades, make(len(of.grades)), _rater(of)) for of in held_out)
         grades += [of.grades for of in held_out]

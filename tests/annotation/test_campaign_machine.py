@@ -285,4 +285,4 @@ class CampaignMachine(RuleBasedStateMachine):
 
 
 TestCampaignMachine = CampaignMachine.TestCase
-TestCampaignMachine.settings = hypothesis_settings(max_examples=60, stateful_step_count=15, deadline=None)
+TestCampaignMachine.settings = hypothesis_settings(max_examples=150, stateful_step_count=15, deadline=None)

@@ -27,6 +27,7 @@ class Audits:
         self._order: list[tuple[int, Task]] = []
         self._count = 0
         self._open: tuple[int, list[Task]] = (-1, [])
+        self._by_page: dict[str, list[Task]] = {}
 
     def inferred(self, task: Task) -> Inferred | None:
         """What is inferred for a task; None = nothing."""
@@ -58,8 +59,15 @@ class Audits:
     def open(self) -> list[Task]:
         """Audits that still want answers, in the order of the hash."""
         if self._open[0] != self._state.seq:
-            self._open = (self._state.seq, self._find_open())
+            self._open, self._by_page = (self._state.seq, self._find_open()), {}
+            for task in self._open[1]:
+                self._by_page.setdefault(task.query_id, []).append(task)
         return self._open[1]
+
+    def by_page(self) -> dict[str, list[Task]]:
+        """The same by query."""
+        self.open()
+        return self._by_page
 
     def wanted(self, task: Task) -> bool:
         """Whether an answer to a task is an audit now."""
@@ -68,20 +76,17 @@ class Audits:
         return task in self._state.audited or task in self.open()
 
     def _find_open(self) -> list[Task]:
-        state, left, found = self._state, self.quota, []
-        for task in state.audited:
-            if state.answers_to(task) and task in self._of_list.get(state.list_of[task.query_id, task.left_id], ()):
-                left -= 1
+        state, left, found = self._state, self.quota, list[Task]()
+        for task in state.audited.keys() & state.labelled:
+            left -= task in self._of_list.get(state.list_of[task.query_id, task.left_id], ())
         for _, task in self._order:
-            if task in state.waiting or state.record(task).decided:
+            if task in state.settled:
                 continue
-            answers = state.answers_to(task)
-            if not answers:
+            if task not in state.labelled:
                 left -= 1
                 if left < 0:
                     break
-            if answers < self._settings.overlap:
-                found.append(task)
+            found.append(task)
         return found
 
     def notice(self, search: Search) -> None:

@@ -18,6 +18,7 @@ from wholepage.annotation.events import Task
 from wholepage.annotation.selection import ListKey
 from wholepage.annotation.settings import Settings
 from wholepage.annotation.state import State
+from wholepage.annotation.weighing import Confusion
 
 
 class Inferred(msgspec.Struct, frozen=True):
@@ -165,7 +166,7 @@ class Searches:
     def __init__(self, state: State, settings: Settings) -> None:
         self.settings = settings
         self._plan = state.plan
-        self._confusions = {**state.plan.confusions, GOLD: np.eye(settings.levels)}
+        self._confusions: dict[str, Confusion] = {**state.plan.confusions, GOLD: np.eye(settings.levels)}
         self._engines: dict[int, Engine] = {}
         self._first: dict[tuple[int, frozenset[int]], int | None] = {}
         self._of_page: dict[str, tuple[Search, ...]] = {}

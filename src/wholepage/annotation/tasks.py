@@ -145,18 +145,12 @@ class Queue:
     def _audit(self, who: str, held: _Held) -> Task | None:
         if self._settings.engine == "selected":
             return None
-        person = self._state.person(who)
-        found = [
-            task
-            for task in self._audits.open()
-            if self._open_to(who, task) and task not in person.later and self._free(task, held)
-        ]
-        # min keeps the order of the hash among equals.
-        return min(
-            found,
-            key=lambda t: (t.query_id != person.page, held.pages[t.query_id], self._rank[t.query_id]),
-            default=None,
-        )
+        person, pages = self._state.person(who), self._audits.by_page()
+        for query_id in sorted(pages, key=lambda q: (q != person.page, held.pages[q], self._rank[q])):
+            for task in pages[query_id]:
+                if self._open_to(who, task) and task not in person.later and self._free(task, held):
+                    return task
+        return None
 
     # -------------------------------------------------------------- work, page by page
 

@@ -205,6 +205,22 @@ def test_charts_stay_in_their_boxes(templates: Templates, of: tuple[float, str])
         assert "width" not in numbers or numbers.get("x", 0) + numbers["width"] <= 100.01, shape
 
 
+def test_saving_is_told_only_of_a_campaign_that_is_done(templates: Templates) -> None:
+    saving = b.SavingRow(300, 1000, 0.7, 650, 0.031, 60, 3, 0.138)
+    begun, done = (
+        "".join(
+            Read(templates.page("board.html", v.Shell("Board", "t", MANAGER), board(share=share, saving=saving))).texts
+        )
+        for share in (0.9, 1.0)
+    )
+    assert "70 % fewer questions" in done
+    assert "70 %" not in begun
+    assert "65 % of the results labelled without a question" in begun
+    for text in (begun, done):  # never without the errors beside it
+        assert "3.1 %" in text
+        assert "3 of 60 wrong; with 95 % confidence at most 13.8 %" in text
+
+
 def poisoned(value: Any, payload: str, kind: str = "") -> Any:
     """The same view with a payload in front of every text that somebody else writes."""
     if isinstance(value, msgspec.Struct):
