@@ -13,19 +13,21 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from conditions import command, commit, machine
 from single_modal_lists import CHORUS, COLLECTIONS, List, read_lists, write_lists
 from wholepage.annotation.confusion_fit import Answers, fit_confusions
 from wholepage.annotation.draws import drawn
 from wholepage.annotation.engines import BayesianBisection, Bisection, Engine, HmmParameters, MonotoneHmm, Said
+from wholepage.annotation.falling import confusion_of
 from wholepage.annotation.hmm_fit import fit_hmm
 
 LEVELS, TAU, ERROR, PEOPLE = 4, 0.05, 0.1, 3
@@ -142,6 +144,33 @@ def row(name: str, people: str, engine: str, lists: Sequence[Grades], ran: Seque
     )  # fmt: skip
 
 
+class Full:
+    """Full annotation: every result is asked about once, and the answer believed as far as people err."""
+
+    def __init__(self, n: int, error: float) -> None:
+        self.n, self.levels, self._told = n, LEVELS, confusion_of(error, LEVELS)
+
+    def next_question(self, said: Sequence[Said], but: Collection[int] = ()) -> int | None:
+        """The first result that nobody was asked about."""
+        return next(iter(self.questions(said, 1, but)), None)
+
+    def questions(self, said: Sequence[Said], count: int, but: Collection[int] = ()) -> list[int]:
+        """The first results that nobody was asked about."""
+        asked = {one.index for one in said}
+        return [index for index in range(self.n) if index not in asked and index not in but][:count]
+
+    def posterior(self, said: Sequence[Said]) -> NDArray[np.float64]:
+        """The answers."""
+        found = np.full((self.n, self.levels), 1 / self.levels)
+        for one in said:
+            found[one.index] = self._told[:, one.grade]
+        return found
+
+    def claimed_error(self, said: Sequence[Said]) -> float:
+        """How far people err."""
+        return float((1 - self.posterior(said).max(1)).mean())
+
+
 class Kept:
     """Engines of one kind, made once a length."""
 
@@ -157,15 +186,22 @@ class Kept:
 def engines(error: float) -> dict[str, EngineFor]:
     """Those that need no pilot lists."""
     overlap = PEOPLE if error else 1
-    return {
+    full: dict[str, EngineFor] = {"full": Kept(lambda n: Full(n, error))} if error else {}
+    return full | {
         "bisect": Kept(lambda n: Bisection(n, LEVELS)),
         "bayes": Kept(lambda n: BayesianBisection(n, LEVELS, error, TAU, overlap=overlap)),
     }
 
 
-def hmm(parameters: HmmParameters, error: float) -> EngineFor:
+def hmm(parameters: HmmParameters, error: float, tau: float = TAU) -> EngineFor:
     """The HMM, taught by pilot lists that somebody graded whole and right."""
-    return Kept(lambda n: MonotoneHmm(n, parameters, TAU, error=error, overlap=PEOPLE if error else 1))
+    return Kept(lambda n: MonotoneHmm(n, parameters, tau, error=error, overlap=PEOPLE if error else 1))
+
+
+def hmms(parameters: HmmParameters, error: float) -> dict[str, EngineFor]:
+    """The HMM as always, and with people who err also one content with the error of full annotation."""
+    found = {"hmm": hmm(parameters, error)}
+    return found | {f"hmm, tau {error:g}": hmm(parameters, error, error)} if error else found
 
 
 def told(error: float) -> str:
@@ -196,7 +232,7 @@ def simulation(scale: Scale) -> list[Row]:
             lists = simulated(n, noise, scale.lists, 1)
             taught = fit_hmm(simulated(n, noise, scale.pilots, 0), LEVELS)
             for error in (0.0, ERROR):
-                for name, make in (engines(error) | {"hmm": hmm(taught, error)}).items():
+                for name, make in (engines(error) | hmms(taught, error)).items():
                     ran = [run(of, make(n), noisy(of, error, f"{n} {noise} {k}")) for k, of in enumerate(lists)]
                     rows.append(row(f"noise {noise:g}", told(error), name, lists, ran, scale.resamples))
     return rows
@@ -246,7 +282,7 @@ def real(name: str, lists: Sequence[List], ranker: str, scale: Scale) -> list[Ro
         ran: dict[str, dict[str, list[Ran]]] = {}
         for modality, parts in by_modality.items():
             for part, parameters in zip(parts, taught[modality], strict=True):
-                made = engines(error) | {"hmm": hmm(parameters, error)}
+                made = engines(error) | hmms(parameters, error)
                 if len(part.pilots) > FEW and not error:
                     made[f"hmm, {FEW} pilots"] = hmm(fit_hmm(part.pilots[:FEW], LEVELS), error)
                 for engine, make in made.items():
@@ -310,6 +346,7 @@ def rated(lists: Sequence[List], scale: Scale) -> list[Row]:
             "hmm, people learned from gold": fit_confusions(gold, parameters, known={"gold": np.eye(LEVELS)}),
         }
         made: dict[str, EngineFor] = {
+            "full": Kept(lambda n: Full(n, ERROR)),
             "bisect": Kept(lambda n: Bisection(n, LEVELS)),
             "bayes": Kept(lambda n: BayesianBisection(n, LEVELS, ERROR, TAU, overlap=PEOPLE)),
         }
@@ -364,8 +401,9 @@ def document(parts: dict[str, list[Row]], seconds: float) -> str:
 - commit: {commit()}
 - machine: {machine(1)}; {seconds:.0f} s, lists ordered before
 - grades 0 to {LEVELS - 1}; engines stop at a mean posterior error of {TAU}; with people who err, up to {PEOPLE} of them
-  answer a question (bisection: one). Full annotation by one such person asks for every result, and a label in ten is
-  wrong. Questions are those of a list, pilot lists not counted; real is the share of wrong labels, asked and inferred.
+  answer a question (bisection: one). `full` asks one person about every result; `hmm, tau {ERROR:g}` is content with as
+  many wrong labels as that leaves. Questions are those of a list, pilot lists not counted; real is the share of wrong
+  labels, asked and inferred.
 
 ## Simulated lists
 

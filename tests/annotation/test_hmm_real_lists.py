@@ -1,8 +1,8 @@
 """The promise of the HMM on real lists: the error it claims is the real one.
 
 Lists are ordered by BM25. It was trained on nothing, so that of all lists any half may teach what lists are like, and
-the other be searched. Where BM25 is worse than chance on the half that teaches (mmdocir, whose evidence is short), lists
-are turned over.
+the other be searched. Where BM25 is worse than chance on the half that teaches (mmdocir, whose evidence is short),
+lists are turned over.
 """
 
 from __future__ import annotations
@@ -102,7 +102,6 @@ def test_what_is_claimed_is_real(name: str, modalities: list[Modality], error: f
         for parameters, held_out in halves(name, data_root, modality):
             sums += measured(parameters, held_out, error)
     results, asked, claimed, real = sums
-    print(name, error, asked / results, claimed / results, real / results)
     assert results > 500
     assert asked < results
     assert abs(claimed - real) / results <= 0.02, f"claimed {claimed / results:.4f}, real {real / results:.4f}"

@@ -17,9 +17,13 @@ if TYPE_CHECKING:
     from wholepage.annotation.buying import Opening, Purchase, buy, opening
     from wholepage.annotation.campaign import Campaign
     from wholepage.annotation.certificate import audit_certificate, audits_needed
+    from wholepage.annotation.confusion_fit import fit_confusions
+    from wholepage.annotation.engines import engine_of, search, weighed
+    from wholepage.annotation.hmm_fit import fit_hmm
     from wholepage.annotation.model_judge import ModelAnnotator
     from wholepage.annotation.oracles import NoisyAnnotator, PerfectAnnotator, ask
     from wholepage.annotation.plan import Plan
+    from wholepage.annotation.preference_search import search_stretches
     from wholepage.annotation.selection import Selection, select
     from wholepage.annotation.stand_ins import CarefulAnnotator, SpammingAnnotator
     from wholepage.annotation.strategies import Strategy, parse_strategy
@@ -41,11 +45,17 @@ __all__ = [
     "audits_needed",
     "bisect_grades",
     "buy",
+    "engine_of",
+    "fit_confusions",
+    "fit_hmm",
     "krippendorff_alpha",
     "opening",
     "parse_strategy",
+    "search",
+    "search_stretches",
     "select",
     "select_active",
+    "weighed",
     "worst_case_questions",
 ]
 
@@ -56,9 +66,13 @@ _WHERE = {
     "buying": ("Opening", "Purchase", "buy", "opening"),
     "campaign": ("Campaign",),
     "certificate": ("audit_certificate", "audits_needed"),
+    "confusion_fit": ("fit_confusions",),
+    "engines": ("engine_of", "search", "weighed"),
+    "hmm_fit": ("fit_hmm",),
     "model_judge": ("ModelAnnotator",),
     "oracles": ("NoisyAnnotator", "PerfectAnnotator", "ask"),
     "plan": ("Plan",),
+    "preference_search": ("search_stretches",),
     "selection": ("Selection", "select"),
     "stand_ins": ("CarefulAnnotator", "SpammingAnnotator"),
     "strategies": ("Strategy", "parse_strategy"),

@@ -6,7 +6,7 @@ import math
 from bisect import insort
 
 from wholepage.annotation.draws import as_written, drawn
-from wholepage.annotation.events import Task
+from wholepage.annotation.events import Kind, Task
 from wholepage.annotation.searches import Inferred, Search, Searches
 from wholepage.annotation.selection import ListKey
 from wholepage.annotation.settings import Settings
@@ -16,48 +16,64 @@ from wholepage.annotation.state import State
 class Audits:
     """The audits of a campaign: floor(audit_share * inferred labels), the first in the order of a seeded hash.
 
-    The hash knows nothing of the labels, so that what is drawn is a random sample of them. A label once audited stays
-    in the sample for as long as it is inferred.
+    Drawn from are the inferred labels of lists that are done; when the budget leaves no more work, those of lists
+    broken off too. The hash knows nothing of the labels, so that what is drawn is a random sample of them. A label once
+    audited stays in the sample for as long as it is inferred.
     """
 
     def __init__(self, state: State, searches: Searches, settings: Settings) -> None:
         self._state, self._searches, self._settings = state, searches, settings
-        self._versions: dict[ListKey, int] = {}
+        self._versions: dict[ListKey, tuple[int, bool]] = {}
         self._of_list: dict[ListKey, dict[Task, Inferred]] = {}
         self._order: list[tuple[int, Task]] = []
         self._count = 0
         self._open: tuple[int, list[Task]] = (-1, [])
         self._by_page: dict[str, list[Task]] = {}
 
-    def inferred(self, task: Task) -> Inferred | None:
-        """What is inferred for a task; None = nothing."""
-        key = self._state.list_of.get((task.query_id, task.left_id))
-        search = self._searches.by_key.get(key) if key else None
-        return search.inferred.get(task) if search else None
+    def room(self, held: int = 0) -> float:
+        """Questions that may still go to work, so that floor(audit_share * budget) are left for audits.
+
+        Args:
+            held: questions that are before somebody now.
+        """
+        limit = self._state.budget_questions
+        if limit is None:
+            return math.inf
+        kept = 0
+        if self._settings.engine != "selected":
+            kept = max(math.floor(as_written(self._settings.audit_share) * limit) - self._state.audits, 0)
+        return limit - kept - self._state.asked - held
+
+    def spare(self, held: int) -> float:
+        """Questions that neither work nor gold, nor an open audit, nor somebody who has them now is in need of."""
+        limit = self._state.budget_questions
+        wanted = sum(self._settings.overlap - self._state.answers_to(task) for task in self.open())
+        return math.inf if limit is None else limit - self._state.asked - held - wanted
+
+    @property
+    def inferred(self) -> int:
+        """How many labels are drawn from."""
+        self._refresh()
+        return self._count
 
     @property
     def quota(self) -> int:
         """How many labels are audited in all, as far as the budget goes."""
-        self._refresh()
-        return math.floor(as_written(self._settings.audit_share) * self._count)
+        return math.floor(as_written(self._settings.audit_share) * self.inferred)
 
     def done(self) -> list[tuple[Task, Inferred, int]]:
         """Audited labels: the task, what was inferred for it, and the grade people gave."""
+        self._refresh()
         found = []
         for task in sorted(self._state.audited):
-            inferred, record = self.inferred(task), self._state.records[task]
+            inferred, record = self._inferred(task), self._state.records[task]
             label = record.label(self._state.failed)
             if inferred is not None and task not in self._state.waiting and record.audited(self._state.failed):
                 found.append((task, inferred, int(label or 0)))
         return found
 
-    @property
-    def outstanding(self) -> int:
-        """Answers that open audits still want."""
-        return sum(self._settings.overlap - self._state.answers_to(task) for task in self.open())
-
     def open(self) -> list[Task]:
-        """Audits that still want answers, in the order of the hash."""
+        """Audits that still want answers: those begun, then the others in the order of the hash."""
         if self._open[0] != self._state.seq:
             self._open, self._by_page = (self._state.seq, self._find_open()), {}
             for task in self._open[1]:
@@ -71,30 +87,37 @@ class Audits:
 
     def wanted(self, task: Task) -> bool:
         """Whether an answer to a task is an audit now."""
-        if task.kind != "grade" or self._settings.engine == "selected" or self.inferred(task) is None:
+        key = self._state.list_of.get((task.query_id, task.left_id)) if task.kind is Kind.GRADE else None
+        search = self._searches.by_key.get(key) if key else None
+        if search is None or task not in self._drawn_from(search):
             return False
-        return task in self._state.audited or task in self.open()
+        return task in self.open()
+
+    def _drawn_from(self, search: Search) -> dict[Task, Inferred]:
+        return search.inferred if search.found.done or self.room() <= 0 else {}
+
+    def _inferred(self, task: Task) -> Inferred | None:
+        return self._of_list.get(self._state.list_of[task.query_id, task.left_id], {}).get(task)
 
     def _find_open(self) -> list[Task]:
-        state, left, found = self._state, self.quota, list[Task]()
-        for task in state.audited.keys() & state.labelled:
-            left -= task in self._of_list.get(state.list_of[task.query_id, task.left_id], ())
+        state, quota = self._state, self.quota
+        begun = [task for task in state.audited if task in state.labelled and self._inferred(task) is not None]
+        found = [task for task in begun if task not in state.settled]
+        most = len(found) + quota - len(begun)
         for _, task in self._order:
-            if task in state.settled:
-                continue
-            if task not in state.labelled:
-                left -= 1
-                if left < 0:
-                    break
-            found.append(task)
+            if len(found) >= most:
+                break
+            if task not in state.labelled and task not in state.settled:
+                found.append(task)
         return found
 
     def notice(self, search: Search) -> None:
         """Take in what a list infers now; called when one is done, so that not all lists come at once in the end."""
-        if self._versions.get(search.key, 0) == search.version:
+        now = (search.version, self.room() <= 0)
+        if self._versions.get(search.key) == now or not search.version:
             return
-        self._versions[search.key] = search.version
-        before, after = self._of_list.get(search.key, {}), search.inferred
+        self._versions[search.key] = now
+        before, after = self._of_list.get(search.key, {}), self._drawn_from(search)
         gone = before.keys() - after.keys()
         if gone:
             self._order = [one for one in self._order if one[1] not in gone]

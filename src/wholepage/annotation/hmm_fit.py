@@ -65,7 +65,7 @@ class Round(NamedTuple):
     @property
     def parameters(self) -> HmmParameters:
         """What is believed, as it is kept."""
-        return together([self.believed])
+        return _together([self.believed])
 
 
 def fit_hmm(
@@ -105,7 +105,7 @@ def fit_hmm(
         draws = np.random.default_rng([seed, index]).integers(len(known), size=len(known))
         part = known if resamples == 1 else [known[i] for i in draws]
         found.append(_top(climb(part, levels, kinds, error, deepest=max(map(len, known))), rounds))
-    return together(found)
+    return _together(found)
 
 
 def climb(
@@ -137,7 +137,7 @@ def _climb(groups: Sequence[_Group], believed: _Tables, pseudo: _Tables) -> Iter
         believed = _summed([pseudo, *(counts for counts, _ in found)]).normalised()
 
 
-def together(fits: Sequence[_Tables]) -> HmmParameters:
+def _together(fits: Sequence[_Tables]) -> HmmParameters:
     """Several fits as one belief: their kinds side by side, each fit as likely."""
     return HmmParameters(
         tuple(float(weight) / len(fits) for fit in fits for weight in fit.weights),

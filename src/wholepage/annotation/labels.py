@@ -40,7 +40,8 @@ class Labels(msgspec.Struct, frozen=True):
         claimed_error: mean over the labels of the searched lists of what the posterior leaves to other grades, but for
             audited ones, of which the engine was not told; None = no list was searched, or there are no labels.
         claimed_inferred_error: the same over the inferred labels, audited ones too: what the certificate tests.
-        certificate: what the audit proves of the inferred labels; None = nothing is inferred.
+        certificate: what the audit proves of the inferred labels of lists that are done (of all, where the budget has
+            left some undone); None = there are none.
     """
 
     judgments: Judgments
@@ -90,11 +91,10 @@ class Labelling:
         )
 
     def certificate(self) -> Certificate | None:
-        """What the audit proves; None = nothing is inferred."""
-        inferred = sum(len(search.inferred) for search in self._searches)
+        """What the audit proves of what it is drawn from; None = that is nothing."""
+        inferred, done = self._audits.inferred, self._audits.done()
         if not inferred:
             return None
-        done = self._audits.done()
         return audit_certificate(len(done), sum(was.grade != is_ for _, was, is_ in done), inferred=inferred)
 
     def claimed_errors(self) -> tuple[float | None, float | None]:

@@ -23,7 +23,7 @@ class Saving(msgspec.Struct, frozen=True):
         share: 1 - questions / full; below 0 where overlap costs more than inference saves. 0.0 of no results.
         finished: whether all lists are done: before that, what is spared is not yet labelled either.
         claimed_error: of all labels, by the engine's own reckoning; None = it has none.
-        certificate: what the audit proves of the inferred labels; None = nothing is inferred.
+        certificate: what the audit proves of the inferred labels; None = there are none to audit.
     """
 
     questions: int

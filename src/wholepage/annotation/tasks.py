@@ -8,7 +8,6 @@ its place tells nothing.
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -18,7 +17,7 @@ import msgspec
 
 from wholepage.annotation.answers import is_model
 from wholepage.annotation.audits import Audits
-from wholepage.annotation.draws import as_written, drawn, drawn_share
+from wholepage.annotation.draws import drawn, drawn_share
 from wholepage.annotation.events import Kind, Purpose, Task
 from wholepage.annotation.rules import check_at_work, check_budget
 from wholepage.annotation.searches import Search, Searches
@@ -85,7 +84,7 @@ class Queue:
         check_at_work(self._state, who)
         held = self._held(who, leased)
         check_budget(self._state, held.questions)
-        work = self._within_reserve(held)
+        work = self._audits.room(held.questions) > 0
         if is_model(who):
             task = self._of_model(who) if work else None
             return None if task is None else self.assignment(who, task, self._work_or_gold(task))
@@ -103,8 +102,8 @@ class Queue:
         if task := self._audit(who, held):
             return task, Purpose.AUDIT
         if not work:
-            if self._limit() - self._state.asked - held.questions <= self._audits.outstanding:
-                return None
+            if self._audits.room() > 0 or self._audits.spare(held.questions) <= 0:
+                return None  # others have the last of the work before them, or the rest is for audits by others
             # So little is inferred that not all is needed that was kept for audits.
             if task := self._work(who, held, further=False):
                 return task, Purpose.WORK
@@ -112,17 +111,6 @@ class Queue:
             return task, self.purpose(task)
         task = self._work(who, held, further=True)
         return None if task is None else (task, Purpose.WORK)
-
-    def _within_reserve(self, held: _Held) -> bool:
-        """Whether a question of work leaves enough of the budget for audits."""
-        if self._settings.engine == "selected" or math.isinf(self._limit()):
-            return True
-        reserve = math.floor(as_written(self._settings.audit_share) * int(self._limit())) - self._state.audits
-        return self._state.asked + held.questions < self._limit() - max(reserve, 0)
-
-    def _limit(self) -> float:
-        limit = self._state.budget_questions
-        return math.inf if limit is None else limit
 
     def _gold_turn(self, who: str, query_id: str) -> Task | None:
         """A gold task in place of the one that was found, if it is the turn of one and one is left."""

@@ -5,6 +5,7 @@ serve(Store.open("answers.db"), "127.0.0.1", 8000)
 
 from __future__ import annotations
 
+import gc
 import logging
 from pathlib import Path
 from threading import Thread
@@ -16,6 +17,7 @@ from wholepage.apps.desk.app import create_app
 from wholepage.apps.desk.state import Desk
 from wholepage.pages.errors import WholepageError, shorten
 
+_GARBAGE = (50_000, 20, 50)
 _NAMED = 5  # pictures that the log names; the rest is a number
 _LOG = logging.getLogger("wholepage.desk")
 
@@ -41,6 +43,10 @@ def serve(
         log_level: of the server's own log: ``info`` writes a line a request.
     """
     app = create_app(store, secure_cookies=secure_cookies, pictures_root=pictures_root, address=address)
+    # Logs and plans are many objects that live as long as the server: looking through them for garbage again and again
+    # makes people wait.
+    gc.freeze()
+    gc.set_threshold(*_GARBAGE)
     Thread(target=look_at_pictures, args=(app.state.desk,), name="pictures", daemon=True).start()
     uvicorn.run(
         app,
