@@ -195,7 +195,7 @@ def main(arguments: list[str] | None = None) -> None:
         serve(*asked.serve)
         return
     rows, worst_ms = [], 0.0
-    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix="load-") as folder:
+    with tempfile.TemporaryDirectory(prefix="load-") as folder:
         stores = {"SQLite": str(Path(folder) / "load.db")}
         if asked.postgresql:
             stores["PostgreSQL"] = asked.postgresql

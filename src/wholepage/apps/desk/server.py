@@ -18,6 +18,7 @@ from wholepage.apps.desk.state import Desk
 from wholepage.pages.errors import WholepageError, shorten
 
 _GARBAGE = (50_000, 20, 50)
+_LONG = 80  # characters of an address
 _NAMED = 5  # pictures that the log names; the rest is a number
 _LOG = logging.getLogger("wholepage.desk")
 
@@ -68,6 +69,11 @@ def look_at_pictures(desk: Desk) -> int:
     return sum(_look(desk, campaign_id) for campaign_id in desk.store.campaign_ids())
 
 
+def _told(uri: str) -> str:
+    """An address for the log: of a long path its end, which names the file; of a ``data:`` address its beginning."""
+    return shorten(uri) if uri.startswith("data:") or len(uri) <= _LONG else f"...{uri[-_LONG:]}"
+
+
 def _look(desk: Desk, campaign_id: str) -> int:
     try:
         closed = desk.live(campaign_id).read().closed
@@ -76,7 +82,7 @@ def _look(desk: Desk, campaign_id: str) -> int:
         return 0
     found = {} if closed else desk.pictures.check(desk.table(campaign_id).pages)
     for ref, problem in list(found.items())[:_NAMED]:
-        _LOG.warning("campaign %s: picture %s: %s", campaign_id, shorten(ref.uri), problem)
+        _LOG.warning("campaign %s: picture %s: %s", campaign_id, _told(ref.uri), problem)
     if found:
         _LOG.warning("campaign %s: %d pictures cannot be shown", campaign_id, len(found))
     return len(found)
