@@ -122,6 +122,16 @@ def test_a_campaign_from_the_plan_to_labels() -> None:
     }
 
 
+def test_a_saving_is_told_when_there_is_one() -> None:
+    facts("create", "shoes", "pages.jsonl", "--engine", "bisect", *ORDERS)
+    assert "known when lists are done" in run("status", "shoes").stdout
+    by_people("shoes", "ann")
+    said = run("status", "shoes").stdout
+    assert "known when" not in said
+    assert "audit of inferred labels" in said
+    assert "at most" in said  # the certificate stands beside the saving
+
+
 def test_a_log_comes_back_as_the_same_campaign_and_the_same_files() -> None:
     facts("create", "shoes", "pages.jsonl", "--engine", "bisect", *ORDERS)
     done = by_people("shoes", "ann")

@@ -67,7 +67,10 @@ def _overview(facts: dict[str, Any]) -> Table:
         ["money", f"{ledger['money']:.2f}"],
         ["waiting for a reviewer", f"{progress['waiting']:,}"],
         ["labelled by people / inferred", f"{ledger['labelled']:,} / {ledger['inferred']:,}"],
-        ["saved against one grade a result", f"{saving['share']:.0%}" + ("" if saving["finished"] else " so far")],
+        [
+            "saved against one grade a result",
+            f"{saving['share']:.0%}" if saving["finished"] else "known when lists are done",
+        ],
         ["error that the engine claims", number(saving["claimed_error"])],
         ["audit of inferred labels", "-" if certificate is None else certificate["statement"]],
         ["agreement beyond chance (alpha)", _alpha(facts["agreement"]["grades"])],
