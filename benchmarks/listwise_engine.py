@@ -29,11 +29,13 @@ from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedToke
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.utils import logging
 
+import plain_listwise
 from conditions import command, commit, machine
-from plain_listwise import PlainListwise
 from wholepage.pages.model import ImageRef, Modality, Page, Query, Result
 from wholepage.rankers.listwise import ListwiseConfig, ListwiseRanker
-from wholepage.rankers.listwise_prompt import WindowLimits
+from wholepage.rankers.listwise_diagnostics import Diagnostics
+from wholepage.rankers.listwise_prompt import TASK, WindowLimits
+from wholepage.rankers.listwise_words import SYSTEM
 
 TARGET = 8.0
 KINDS = (Modality.TEXT, Modality.IMAGE, Modality.TEXT, Modality.IMAGE, Modality.IMAGE)
@@ -92,8 +94,9 @@ def make_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
     pieces.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=4000, initial_alphabet=alphabet, show_progress=False)
-    answers = [" > ".join(f"[{i}]" for i in range(1, 21))] * 20  # so that " >" and " [" are tokens, as in Qwen's
-    pieces.train_from_iterator([*texts, *answers], trainer)
+    # What every prompt says is a token a word, and " >" is one, as with a tokenizer that has seen much text.
+    said = [plain_listwise.SYSTEM, plain_listwise.TASK, SYSTEM, TASK, " > ".join(f"[{i}]" for i in range(1, 21))]
+    pieces.train_from_iterator([*texts, *said * 20], trainer)
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *MARKS.values()]
     return PreTrainedTokenizerFast(
         tokenizer_object=pieces, pad_token=special[0], eos_token=special[2], additional_special_tokens=special
@@ -101,17 +104,21 @@ def make_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
 
 
 def write_model(folder: Path, tokenizer: PreTrainedTokenizerFast, hidden: int, layers: int) -> int:
-    """A random Qwen2-VL with the proportions of the 2B one, on a smaller scale; how many weights it has."""
-    heads = max(2, hidden // 32)
+    """A random Qwen2-VL with the proportions of the 2B one, which 1536 and 28 give exactly; how many weights it has."""
+    per_head = min(128, max(64, hidden // 12))
+    heads = hidden // per_head
     text = {
-        "vocab_size": len(tokenizer), "hidden_size": hidden, "intermediate_size": hidden * 35 // 6 // 8 * 8,
-        "num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": max(1, heads // 6),
-        "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [4, 6, 6]},
+        "vocab_size": max(len(tokenizer), hidden * 99), "hidden_size": hidden,
+        "intermediate_size": hidden * 35 // 6 // 8 * 8, "num_hidden_layers": layers,
+        "num_attention_heads": heads, "num_key_value_heads": max(1, heads // 6),
+        "rope_parameters": {
+            "rope_type": "default", "rope_theta": 1e6, "mrope_section": [per_head // 8, *[per_head * 3 // 16] * 2],
+        },
         "max_position_embeddings": 32768, "bos_token_id": None, "eos_token_id": None,
     }  # fmt: skip
-    eyes = max(32, hidden * 5 // 6 // 32 * 32)
+    eyes = hidden * 5 // 6 // 16 * 16
     vision = {
-        "depth": layers, "embed_dim": eyes, "num_heads": max(1, eyes // 32), "mlp_ratio": 4, "patch_size": 14,
+        "depth": layers * 8 // 7, "embed_dim": eyes, "num_heads": max(1, eyes // 80), "mlp_ratio": 4, "patch_size": 14,
         "hidden_size": hidden,
     }  # fmt: skip
     config = AutoConfig.for_model(
@@ -152,9 +159,10 @@ def measure(arguments: argparse.Namespace, folder: Path, pages: list[Page]) -> d
         pictures=1,
     )
     config = ListwiseConfig(window=arguments.window, stride=arguments.stride, limits=limits)
-    model = AutoModelForImageTextToText.from_pretrained(folder).eval()
-    ours = ListwiseRanker.from_pretrained(folder, config, device="cpu")
-    plain = PlainListwise(
+    how = {"dtype": getattr(torch, arguments.dtype)}
+    model = AutoModelForImageTextToText.from_pretrained(folder, **how).eval().to(arguments.device)
+    ours = ListwiseRanker.from_pretrained(folder, config, device=arguments.device, **how)
+    plain = plain_listwise.PlainListwise(
         model, ours.pretrained.tokenizer, ours.pretrained.processor, visual_tokens=arguments.visual_tokens,
         window=arguments.window, stride=arguments.stride,
     )  # fmt: skip
@@ -168,6 +176,7 @@ def measure(arguments: argparse.Namespace, folder: Path, pages: list[Page]) -> d
         with theirs.running(len(part), counts=turn > 0):
             plain.rank(part)
     told, done = ours.diagnostics, len(asked) * arguments.repeats + 1
+    flops = work(ours, told)
     distinct = {ref for page in pages for result in page.results for ref in result.images}
     return {
         "candidates": len(pages[0]),
@@ -189,7 +198,21 @@ def measure(arguments: argparse.Namespace, folder: Path, pages: list[Page]) -> d
         "plain_image_encodings_per_query": round(plain.counts.images / done, 1),
         "plain_tokens_generated_per_query": round(plain.counts.generated / done, 1),
         "plain_answers_mended": f"{plain.counts.mended} of {plain.counts.windows}",
-    }
+        "engine_tflop_per_s": round(flops / len(pages) / min(mine.wall) / 1e12, 3),
+        "engine_peak_share": None if not arguments.peak_tflops else round(
+            flops / len(pages) / min(mine.wall) / 1e12 / arguments.peak_tflops, 4
+        ),
+        "peak_memory_gib": round(torch.cuda.max_memory_allocated() / 2**30, 3) if torch.cuda.is_available() else None,
+    }  # fmt: skip
+
+
+def work(ranker: ListwiseRanker, told: Diagnostics) -> float:
+    """Floating-point operations of the weights in one run: two a weight, token and patch; attention is left out."""
+    model = ranker.pretrained.model.model
+    layers = sum(weight.numel() for weight in model.language_model.layers.parameters())
+    tower = sum(weight.numel() for weight in model.visual.parameters())
+    patches = told.visual_tokens / max(told.images_shown, 1) * told.image_encodings * 4
+    return 2.0 * (layers * told.tokens + tower * patches)
 
 
 def table(found: dict[str, Any]) -> str:
@@ -203,11 +226,11 @@ def table(found: dict[str, Any]) -> str:
         f"- load average: {found['load_average']['before']} before, {found['load_average']['after']} after",
         f"- model: {found['model']}",
         f"- lists: {found['lists']}",
-        "- plain loop: measured on the number of queries given, never extrapolated; seconds are those of one query, the "
-        "fastest of the repeats",
+        "- seconds are those of one query, the fastest of the repeats; the plain loop ranks as many queries as the "
+        "table says, one after another",
         "",
-        "| candidates | queries | engine, s | plain, s (queries) | times faster | windows | model calls | visual tokens | "
-        "pictures shown | encoded | distinct |",
+        "| candidates | queries | engine, s | plain, s (queries) | times faster | windows | model calls | "
+        "visual tokens | pictures shown | encoded | distinct |",
         "|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for row in found["sizes"]:
@@ -235,17 +258,22 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Seconds a query of the listwise engine, beside the plain loop.")
     parser.add_argument("--candidates", type=whole, nargs="+", default=[20, 50, 100])
     parser.add_argument("--queries", type=whole, nargs="+", default=[1, 8, 32])
-    parser.add_argument("--plain-queries", type=whole, default=2, help="of a run that the plain loop ranks too, at most")
+    parser.add_argument(
+        "--plain-queries", type=whole, default=2, help="of a run that the plain loop ranks too, at most"
+    )
     parser.add_argument("--repeats", type=whole, default=3)
     parser.add_argument("--window", type=whole, default=20)
     parser.add_argument("--stride", type=whole, default=10)
-    parser.add_argument("--words", type=whole, default=20, help="of a text")
+    parser.add_argument("--words", type=whole, default=16, help="of a text")
     parser.add_argument("--visual-tokens", type=whole, default=64, help="of a picture")
     parser.add_argument("--picture-side", type=whole, default=200, help="pixels")
     parser.add_argument("--pictures", type=whole, default=200, help="that all lists are drawn from")
-    parser.add_argument("--hidden", type=whole, default=64)
+    parser.add_argument("--hidden", type=whole, default=64, help="a multiple of 64")
     parser.add_argument("--layers", type=whole, default=4)
     parser.add_argument("--threads", type=whole, default=2)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--peak-tflops", type=float, help="of the device, to say what share of it was used")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--out", type=Path, metavar="FILE.md", help="write the table there too")
@@ -261,7 +289,7 @@ def main() -> None:
     before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        texts = make_texts(500, arguments.words, arguments.seed)
+        texts = make_texts(2000, arguments.words, arguments.seed)
         tokenizer = make_tokenizer(texts)
         weights = write_model(folder / "model", tokenizer, arguments.hidden, arguments.layers)
         pictures = make_pictures(arguments.pictures, arguments.picture_side, folder, arguments.seed)
@@ -275,7 +303,8 @@ def main() -> None:
         "commit": commit(),
         "machine": machine(arguments.threads),
         "load_average": {"before": round(before, 2), "after": round(os.getloadavg()[0], 2)},
-        "model": f"random Qwen2-VL, {arguments.layers} layers, {arguments.hidden} wide, {weights:,} weights, float32",
+        "model": f"random Qwen2-VL, {arguments.layers} layers, {arguments.hidden} wide, {weights:,} weights, "
+        f"{arguments.dtype} on {arguments.device}",
         "lists": f"2 texts of {arguments.words} words, 1 picture, 2 pictures with such a text, and so on; pictures of "
         f"{arguments.picture_side} pixels in JPEG, {arguments.visual_tokens} visual tokens each at most; windows of "
         f"{arguments.window} by {arguments.stride}",

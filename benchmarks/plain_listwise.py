@@ -103,9 +103,7 @@ class PlainListwise:
         shown = iter(counts)
         lines = []
         for i, result in enumerate(results, start=1):
-            pictures = "".join(
-                f"<|vision_start|>{'<|image_pad|>' * next(shown)}<|vision_end|>" for _ in result.images
-            )
+            pictures = "".join(f"<|vision_start|>{'<|image_pad|>' * next(shown)}<|vision_end|>" for _ in result.images)
             lines.append(f"[{i}] {pictures}{result.text}")
         listed = "\n".join(lines)
         task = TASK.format(n=len(results))
@@ -115,4 +113,5 @@ class PlainListwise:
         )
         ids = torch.tensor([self._tokenizer.encode(text, add_special_tokens=False)])
         places = (ids == self._model.config.image_token_id).int()
-        return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "mm_token_type_ids": places, **pixels}
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "mm_token_type_ids": places, **pixels}
+        return {name: tensor.to(self._model.device) for name, tensor in inputs.items()}

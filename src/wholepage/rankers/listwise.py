@@ -27,15 +27,15 @@ from wholepage.pages.model import ImageRef, Page, Ranking
 from wholepage.pages.protocols import Ranker
 from wholepage.rankers.encoders import Progress, ReadBytes
 from wholepage.rankers.image import OpenPicture
+from wholepage.rankers.listwise_answers import Answer, Mode
 from wholepage.rankers.listwise_attention import Memory
-from wholepage.rankers.listwise_decoding import ANSWERS, Answer, Mode
+from wholepage.rankers.listwise_decoding import ANSWERS
 from wholepage.rankers.listwise_diagnostics import Diagnostics, PageDiagnostics, Tally
 from wholepage.rankers.listwise_engine import WindowEngine
 from wholepage.rankers.listwise_loading import Pretrained, load_pretrained
-from wholepage.rankers.listwise_options import limit_rise_within
-from wholepage.rankers.listwise_pictures import PictureMemory, Sights
-from wholepage.rankers.listwise_prompt import Delimiting, WindowLimits, WindowPrompt, WindowPrompter
-from wholepage.rankers.listwise_round import Sheet, WindowRound, final_order, final_scores
+from wholepage.rankers.listwise_pictures import PictureMemory, Seen, Sights
+from wholepage.rankers.listwise_prompt import Delimiting, Request, WindowLimits, WindowPrompt, WindowPrompter
+from wholepage.rankers.listwise_round import Sheet, WindowRound, order_of
 from wholepage.rankers.permutation import Order
 from wholepage.rankers.tower import settings_of
 from wholepage.rankers.weights import load_model, save_model
@@ -210,7 +210,7 @@ class ListwiseRanker:
                 ranked += self._round(pages[start : start + self._pages_per_round])
             told = tuple(page for _, page in ranked)
             notices = [
-                f"query {page.query_id!r}: windows of {page.window} in place of {self.config.window}, for its pictures"
+                f"query {page.query_id!r}: windows of {page.window} in place of {self.config.window}, to keep limits"
                 for page in told
                 if page.window < self.config.window
             ]
@@ -218,27 +218,24 @@ class ListwiseRanker:
             return [ranking for ranking, _ in ranked], self.diagnostics
 
     def _round(self, pages: Sequence[Page]) -> list[tuple[Ranking, PageDiagnostics]]:
-        sheets, sights = self._sheets(pages)
-        answer = ANSWERS[self.config.mode]
+        sheets, heads, seen = self._sheets(pages)
+        prompter, config = self.prompter, self.config
 
-        def reads(prompts: Sequence[WindowPrompt], pasts: Sequence[Memory]) -> list[Answer]:
-            return answer(self.engine, self.prompter.words, prompts, pasts, sights.seen)
+        def read(prompts: Sequence[WindowPrompt], of: Sequence[int]) -> list[Answer]:
+            return ANSWERS[config.mode](self.engine, prompter.words, prompts, [heads[i] for i in of], seen)
 
-        windows = WindowRound(sheets, self.prompter, reads, shuffled=self.config.shuffles, seed=self.config.seed)
-        guards = self._references(pages)
+        windows = WindowRound(
+            sheets, prompter.words.pool, prompter.window, read, shuffled=config.shuffles, seed=config.seed
+        )
+        references = self._references(pages)
         ranked = []
-        for sheet, driven, guard in zip(sheets, windows.drive(), guards, strict=True):
-            order = final_order(sheet, driven)
-            if self.config.max_rise is not None:
-                kinds = [result.modality for result in sheet.page.results]
-                order = limit_rise_within(order, guard, kinds, self.config.max_rise)
-            ids = tuple(sheet.page.results[item].result_id for item in order)
-            ranking = Ranking(sheet.page.query_id, ids, final_scores(sheet, order), self.name)
-            ranked.append((ranking, sheet.diagnostics(driven)))
+        for sheet, driven, reference in zip(sheets, windows.drive(), references, strict=True):
+            order = sheet.guarded(sheet.order(driven), reference, config.max_rise)
+            ranked.append((sheet.ranking(order, self.name), sheet.diagnostics(driven)))
         return ranked
 
-    def _sheets(self, pages: Sequence[Page]) -> tuple[list[Sheet], Sights]:
-        """Pictures seen and heads read, for the windows of all pages."""
+    def _sheets(self, pages: Sequence[Page]) -> tuple[list[Sheet[Request]], dict[int, Memory], Mapping[str, Seen]]:
+        """Pictures seen and heads read, for the windows of all pages; a page of less than two needs none."""
         prompter = self.prompter
         fits = [prompter.fit(page, self.config.plan) for page in pages]
         wanted: dict[tuple[ImageRef, int], str] = {}
@@ -254,23 +251,16 @@ class ListwiseRanker:
         for page, fit in zip(pages, fits, strict=True):
             own = {ref: picture for (ref, size), picture in sights.pictures.items() if size == fit.per_picture}
             requests.append(prompter.request(page, fit, own))
-        asked = [i for i, page in enumerate(pages) if len(page) > 1]  # others need no window, and so no head
-        heads = dict(zip(asked, self.engine.heads([requests[i].head for i in asked], sights.seen), strict=True))
-        sheets = [
-            Sheet(page, request, heads.get(i, Memory()))
-            for i, (page, request) in enumerate(zip(pages, requests, strict=True))
-        ]
-        return sheets, sights
+        asked = [i for i, page in enumerate(pages) if len(page) > 1]
+        heads = self.engine.heads([requests[i].head for i in asked], sights.seen)
+        sheets = [Sheet(page, request) for page, request in zip(pages, requests, strict=True)]
+        return sheets, dict(zip(asked, heads, strict=True)), sights.seen
 
     def _references(self, pages: Sequence[Page]) -> list[Order]:
         """The order of each page that limits how far a result may rise."""
         if self.config.max_rise is None or self.reference is None:
             return [tuple(range(len(page))) for page in pages]
-        orders = []
-        for page, ranking in zip(pages, self.reference.rank(pages), strict=True):
-            place = {result_id: i for i, result_id in enumerate(page.result_ids)}
-            orders.append(tuple(place[result_id] for result_id in ranking.check(page).result_ids))
-        return orders
+        return [order_of(page, found) for page, found in zip(pages, self.reference.rank(pages), strict=True)]
 
     def save(self, folder: Path) -> None:
         """Write a model folder of kind ``listwise``, with the whole model inside.

@@ -115,7 +115,7 @@ def attend(
     if spans._last is not None:
         spans._last = (key, value)
         raise _KeysTaken
-    parts = zip(*(tensor.split(spans.lengths, dim=2) for tensor in (query, key, value)), strict=True)
+    parts = zip(*(torch.split(tensor, spans.lengths, dim=2) for tensor in (query, key, value)), strict=True)
     seen = []
     for i, (span, (q, k, v)) in enumerate(zip(spans.spans, parts, strict=True)):
         k, v = _joined(spans, i, span, module.layer_idx, k, v)
@@ -125,8 +125,8 @@ def attend(
 
 def _attend_last(layer: int, query: Tensor, spans: Spans, scaling: float | None) -> Tensor:
     """The last token of each span over all of its span; shape ``[1, spans, heads, dim]``."""
-    keys, values = spans._last or ((), ())
-    parts = zip(*(tensor.split(spans.lengths, dim=2) for tensor in (keys, values)), strict=True)
+    taken = spans._last or (query[:, :, :0], query[:, :, :0])
+    parts = zip(*(torch.split(tensor, spans.lengths, dim=2) for tensor in taken), strict=True)
     seen = []
     for i, (span, (k, v)) in enumerate(zip(spans.spans, parts, strict=True)):
         k, v = _joined(spans, i, span, layer, k, v)

@@ -7,41 +7,23 @@ follow are read in the same pass as the choice before them. Left free it may bre
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wholepage.rankers.listwise_answers import Answer, FirstToken, Mode
 from wholepage.rankers.listwise_attention import Memory, Span, Spans
-from wholepage.rankers.listwise_engine import FirstToken, WindowEngine
+from wholepage.rankers.listwise_engine import WindowEngine
 from wholepage.rankers.listwise_pictures import Seen
 from wholepage.rankers.listwise_prompt import BETWEEN, CLOSING, OPENING, Passage, WindowPrompt
 from wholepage.rankers.listwise_words import Words
 from wholepage.rankers.permutation import Decoding, Order, PermutationAutomaton, decoding, order_by_logits
-from wholepage.rankers.permutation_text import Repairs, parse_permutation
-
-Mode = Literal["first_token", "constrained", "free"]
+from wholepage.rankers.permutation_text import parse_permutation
 
 _SPARE_TOKENS = 8  # that a free answer may take beyond a lawful one
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What came of one window.
-
-    Attributes:
-        order: places of the window, best first.  first: what the model would answer first.
-        repairs: what had to be mended, of a free answer.
-        avoided: whether the model, left free along the way, would have broken the rules.
-    """
-
-    order: Order
-    first: FirstToken
-    repairs: Repairs = field(default_factory=Repairs)
-    avoided: bool = False
 
 
 AnswerWindows: TypeAlias = Callable[
@@ -58,10 +40,7 @@ def by_first_token(
 ) -> list[Answer]:
     """Orders by the logits of the first answer token: one pass over each window."""
     first = engine.first_tokens(prompts, pasts, seen)
-    return [
-        Answer(order_by_logits(told.logits), told, avoided=told.free not in prompt.identifiers.tokens)
-        for told, prompt in zip(first, prompts, strict=True)
-    ]
+    return [Answer(order_by_logits(told.logits), told, avoided=not told.lawful) for told in first]
 
 
 def constrained(
@@ -77,7 +56,7 @@ def constrained(
     def run(part: Sequence[tuple[WindowPrompt, Memory]]) -> list[Answer]:
         first, memories = _begun(engine, part, seen)
         turns = []
-        for (prompt, _), memory, told in zip(part, memories, first, strict=True):
+        for (prompt, _), memory, (told, _) in zip(part, memories, first, strict=True):
             automaton = PermutationAutomaton(prompt.identifiers.tokens, between=between, closing=closing)
             turns.append(_Turn(prompt, memory, told, decoding(automaton), len(engine.vocabulary)))
         while going := [turn for turn in turns if turn.order is None]:
@@ -102,8 +81,8 @@ def free(
     def run(part: Sequence[tuple[WindowPrompt, Memory]]) -> list[Answer]:
         first, memories = _begun(engine, part, seen)
         writings = [
-            _Writing(prompt, memory, told.free, (between + 1) * len(prompt.identifiers) + _SPARE_TOKENS)
-            for (prompt, _), memory, told in zip(part, memories, first, strict=True)
+            _Writing(prompt, memory, liked, (between + 1) * len(prompt.identifiers) + _SPARE_TOKENS)
+            for (prompt, _), memory, (_, liked) in zip(part, memories, first, strict=True)
         ]
         for writing in writings:
             writing.stop(words.ends)
@@ -112,7 +91,7 @@ def free(
                 writing.tokens.append(int(engine.vocabulary.row(own[-1:]).argmax()))
                 writing.stop(words.ends)
         answers = []
-        for writing, told in zip(writings, first, strict=True):
+        for writing, (told, _) in zip(writings, first, strict=True):
             parsed = parse_permutation(OPENING + words.decode(writing.tokens), writing.prompt.identifiers.texts)
             answers.append(Answer(parsed.order, told, parsed.repairs))
         return answers
@@ -124,37 +103,53 @@ ANSWERS: Mapping[Mode, AnswerWindows] = {"first_token": by_first_token, "constra
 """The ways to answer, by name."""
 
 
-class _Turn:
+class _Begun:
+    """An answer half written: what the model has read of it, where it stands, and what it reads next."""
+
+    memory: Memory
+    at: int
+
+    @property
+    def next(self) -> tuple[int, ...]:
+        """The tokens to read next."""
+        return ()
+
+
+class _Turn(_Begun):
     """One answer under the automaton, half written."""
 
     def __init__(self, prompt: WindowPrompt, memory: Memory, first: FirstToken, turn: Decoding, size: int) -> None:
         self.prompt, self.memory, self.first = prompt, memory, first
         self.at = prompt.body.reach
         self.order: Order | None = None
-        self.avoided = first.free not in prompt.identifiers.tokens
+        self.avoided = not first.lawful
         self._turn, self._size = turn, size
         self._left = set(prompt.identifiers.tokens)
-        self.next: tuple[int, ...] = ()
+        self._next: tuple[int, ...] = ()
         next(turn)
         self._send(first.logits)
+
+    @property
+    def next(self) -> tuple[int, ...]:
+        return self._next
 
     def _send(self, logits: NDArray[np.float32]) -> None:
         row = np.full(self._size, -np.inf, np.float32)
         row[list(self.prompt.identifiers.tokens)] = logits
         try:
-            self.next = self._turn.send(row)
-            self._left.discard(self.next[0])
+            self._next = self._turn.send(row)
+            self._left.discard(self._next[0])
         except StopIteration as done:
             self.order = tuple(done.value)
 
     def go_on(self, states: Tensor, engine: WindowEngine) -> None:
         """Take the states after the tokens of ``next``."""
         liked = engine.vocabulary.row(states).argmax(dim=-1).tolist()
-        self.avoided |= liked[:-1] != list(self.next[1:]) or liked[-1] not in self._left
+        self.avoided |= liked[:-1] != list(self._next[1:]) or liked[-1] not in self._left
         self._send(engine.vocabulary.of(states[-1], self.prompt.identifiers.tokens).cpu().numpy())
 
 
-class _Writing:
+class _Writing(_Begun):
     """One free answer, half written."""
 
     def __init__(self, prompt: WindowPrompt, memory: Memory, first: int, limit: int) -> None:
@@ -172,13 +167,13 @@ class _Writing:
 
 def _begun(
     engine: WindowEngine, part: Sequence[tuple[WindowPrompt, Memory]], seen: Mapping[str, Seen]
-) -> tuple[list[FirstToken], list[Memory]]:
+) -> tuple[list[tuple[FirstToken, int]], list[Memory]]:
     spans = Spans([Span(len(prompt.body), past) for prompt, past in part], keep=True, last_only=True)
     states = engine.read([prompt.body for prompt, _ in part], spans, seen)
     return engine.first_of(states, [prompt for prompt, _ in part]), spans.kept
 
 
-def _read_on(engine: WindowEngine, going: Sequence[_Turn] | Sequence[_Writing]) -> list[Tensor]:
+def _read_on(engine: WindowEngine, going: Sequence[_Begun]) -> list[Tensor]:
     """States after the next tokens of each answer, ``[tokens, dim]`` each; memories and places move on."""
     passages = [_passage(one.next, one.at) for one in going]
     spans = Spans([Span(len(passage), one.memory) for passage, one in zip(passages, going, strict=True)], keep=True)

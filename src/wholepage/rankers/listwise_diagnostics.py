@@ -6,9 +6,29 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from wholepage.rankers.listwise_engine import EngineCounts
-from wholepage.rankers.listwise_pictures import SightCounts
 from wholepage.rankers.permutation_text import Repairs
+
+
+@dataclass
+class EngineCounts:
+    """What a language model did: passes, tokens, visual tokens and pictures read; and what there is to tell."""
+
+    calls: int = 0
+    tokens: int = 0
+    visual_tokens: int = 0
+    pictures: int = 0
+    notices: list[str] = field(default_factory=list)
+
+
+@dataclass
+class SightCounts:
+    """Pictures encoded and in how many calls; pictures found in memory and on disk; files that were damaged."""
+
+    encoded: int = 0
+    calls: int = 0
+    in_memory: int = 0
+    on_disk: int = 0
+    damaged: int = 0
 
 
 @dataclass(frozen=True)

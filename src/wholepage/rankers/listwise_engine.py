@@ -7,8 +7,7 @@ suffice, a pass is halved, and stays halved; that is told.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,37 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wholepage.pages.errors import InputError
+from wholepage.rankers.listwise_answers import FirstToken
 from wholepage.rankers.listwise_attention import Memory, Span, SpanModel, Spans
+from wholepage.rankers.listwise_diagnostics import EngineCounts
 from wholepage.rankers.listwise_pictures import Seen
 from wholepage.rankers.listwise_prompt import Passage, WindowPrompt
 
 _Item = TypeVar("_Item")
 _Found = TypeVar("_Found")
-
-
-@dataclass(frozen=True)
-class FirstToken:
-    """What the model would answer first.
-
-    Attributes:
-        free: the token it likes best of all.
-    Shapes:
-        logits: [n] float32, one an identifier, in the order shown
-    """
-
-    logits: NDArray[np.float32]
-    free: int
-
-
-@dataclass
-class EngineCounts:
-    """What the engine did: passes, tokens read, visual ones and pictures among them; and what it has to tell."""
-
-    calls: int = 0
-    tokens: int = 0
-    visual_tokens: int = 0
-    pictures: int = 0
-    notices: list[str] = field(default_factory=list)
 
 
 class Vocabulary:
@@ -129,15 +105,22 @@ class WindowEngine:
         def run(part: Sequence[tuple[WindowPrompt, Memory]]) -> list[FirstToken]:
             spans = Spans([Span(len(prompt.body), past) for prompt, past in part], last_only=True)
             states = self.read([prompt.body for prompt, _ in part], spans, seen)
-            return self.first_of(states, [prompt for prompt, _ in part])
+            return [told for told, _ in self.first_of(states, [prompt for prompt, _ in part])]
 
         return self.in_passes(list(zip(prompts, pasts, strict=True)), _window_tokens, run)
 
-    def first_of(self, states: Tensor, prompts: Sequence[WindowPrompt]) -> list[FirstToken]:
-        """The first answer token out of the state before it, one a window; shape of states ``[windows, dim]``."""
-        free = self.vocabulary.row(states).argmax(dim=-1).tolist()
-        logits = [self.vocabulary.of(s, p.identifiers.tokens) for s, p in zip(states, prompts, strict=True)]
-        return [FirstToken(row.cpu().numpy(), int(best)) for row, best in zip(logits, free, strict=True)]
+    def first_of(self, states: Tensor, prompts: Sequence[WindowPrompt]) -> list[tuple[FirstToken, int]]:
+        """The first answer token out of the state before it, and the token liked best of all, one a window.
+
+        Shapes:
+            states: [windows, dim]
+        """
+        liked = self.vocabulary.row(states).argmax(dim=-1).tolist()
+        told = []
+        for state, prompt, best in zip(states, prompts, liked, strict=True):
+            logits = self.vocabulary.of(state, prompt.identifiers.tokens).cpu().numpy()
+            told.append((FirstToken(logits, best in prompt.identifiers.tokens), int(best)))
+        return told
 
     def read(self, passages: Sequence[Passage], spans: Spans, seen: Mapping[str, Seen]) -> Tensor:
         """One pass over passages laid end to end; gradients flow unless they are switched off.
@@ -221,8 +204,3 @@ def _is_out_of_memory(error: Exception) -> bool:
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return "DefaultCPUAllocator" in str(error)
-
-
-def unlawful(first: Iterable[FirstToken], prompts: Iterable[WindowPrompt]) -> int:
-    """How many windows the model, left free, would have answered with something else than an identifier."""
-    return sum(f.free not in p.identifiers.tokens for f, p in zip(first, prompts, strict=True))

@@ -27,6 +27,7 @@ from wholepage.pages.images import open_image, read_image_bytes
 from wholepage.pages.model import ImageRef
 from wholepage.rankers.encoders import Progress, ReadBytes, image_key
 from wholepage.rankers.image import OpenPicture
+from wholepage.rankers.listwise_diagnostics import SightCounts
 from wholepage.rankers.vlm_pictures import grid_of
 from wholepage.rankers.vlm_prompt import Picture
 
@@ -58,17 +59,6 @@ class Sights:
 
     pictures: dict[tuple[ImageRef, int], Picture]
     seen: dict[str, Seen]
-
-
-@dataclass
-class SightCounts:
-    """Pictures encoded and in how many calls; pictures found in memory and on disk; files that were damaged."""
-
-    encoded: int = 0
-    calls: int = 0
-    in_memory: int = 0
-    on_disk: int = 0
-    damaged: int = 0
 
 
 class PictureMemory:
@@ -195,9 +185,10 @@ class PictureMemory:
 
     def _to_disk(self, path: Path, seen: Seen) -> None:
         save = require("safetensors.torch", "train").save
-        grid = {"rows": str(seen.picture.rows), "columns": str(seen.picture.columns)}
-        content = {"layers": seen.layers.cpu().contiguous()}
-        data = save(content, metadata={**grid, "sha256": _digest(content["layers"])})
+        layers = seen.layers.cpu().contiguous()
+        # One entry: several would be written in an order that changes from run to run.
+        told = f"{seen.picture.rows} {seen.picture.columns} {_digest(layers)}"
+        data = save({"layers": layers}, metadata={"seen": told})
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
@@ -215,12 +206,13 @@ class PictureMemory:
         safetensors = require("safetensors", "train")
         try:
             with safetensors.safe_open(path, framework="pt") as file:
-                told, layers = file.metadata() or {}, file.get_tensor("layers")
-            picture = Picture(key, int(told["rows"]), int(told["columns"]))
-        except (safetensors.SafetensorError, OSError, KeyError, ValueError):
+                rows, columns, digest = (file.metadata() or {}).get("seen", "").split()
+                layers = file.get_tensor("layers")
+            picture = Picture(key, int(rows), int(columns))
+        except (safetensors.SafetensorError, OSError, ValueError):
             self.counts.damaged += 1
             return None
-        if layers.shape[1] != picture.tokens or layers.dtype != self._dtype or _digest(layers) != told.get("sha256"):
+        if layers.shape[1] != picture.tokens or layers.dtype != self._dtype or _digest(layers) != digest:
             self.counts.damaged += 1
             return None
         return Seen(picture, layers.to(self._device))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Literal
 
 import numpy as np
@@ -28,6 +29,11 @@ Delimiting = Literal["plain", "fenced"]
 
 OPENING, BETWEEN, CLOSING = "[", "] > [", "]"
 """The brackets of an answer, ``[A] > [B]``; the first one is forced, at the end of every prompt."""
+
+TASK = (
+    "\nRank all results above, the one that serves the query best first. Answer with their letters in brackets, joined "
+    "by >, and nothing else."
+)
 
 _LEAST_WORDS = 8  # tokens of a text below which windows are made smaller instead
 _MARKS = 2  # around a picture
@@ -131,6 +137,11 @@ class WindowPrompt:
     body: Passage
     identifiers: Identifiers
 
+    @property
+    def visual_tokens(self) -> int:
+        """How many of the body's tokens are a picture's."""
+        return self.body.visual_tokens
+
 
 class WindowPrompter:
     """Assembles prompts.
@@ -159,7 +170,7 @@ class WindowPrompter:
         encode = words.encode
         self._open, self._close, self._line = encode(OPENING), encode(CLOSING), encode("\n")
         self._query, self._results, self._again = encode("Query:"), encode("\n\nResults:\n"), encode("\nQuery:")
-        self._above, self._task = encode(" the picture shown above"), encode(_TASK)
+        self._above, self._task = encode(" the picture shown above"), encode(TASK)
         before, after = self._frame(fence(seed, ""))
         fixed = (before, after, self._query, self._results, self._again, self._above, self._task, self._open)
         self._fixed = sum(map(len, fixed))
@@ -217,11 +228,10 @@ class WindowPrompter:
 
     def _per_picture(self, pictures: int) -> int:
         """Visual tokens of each; in steps, so that pictures shared by requests are often of one size."""
-        most = float(self.limits.most_per_picture)
-        while int(most) * pictures > self.limits.visual_tokens:
-            most /= math.sqrt(2)
-        least = self.limits.least_per_picture
-        return least if int(most) < least and least * pictures <= self.limits.visual_tokens else int(most)
+        most, least = self.limits.most_per_picture, self.limits.least_per_picture
+        steps = (int(most * 0.5 ** (half / 2) + 1e-9) for half in count())
+        fitting = next(size for size in steps if size * pictures <= self.limits.visual_tokens)
+        return least if fitting < least and least * pictures <= self.limits.visual_tokens else fitting
 
     def _text_room(self, window: int, visual: int) -> int:
         """Tokens of each text, so that the fullest window fits the context."""
@@ -286,12 +296,6 @@ class WindowPrompter:
         places = ids == self._marks[0] if self._marks else np.zeros(len(ids), np.bool_)
         positions, reach = _positions(places, pictures)
         return Passage(ids, places, positions, tuple(pictures), reach)
-
-
-_TASK = (
-    "\nRank all results above, the one that serves the query best first. Answer with their letters in brackets, joined "
-    "by >, and nothing else."
-)
 
 
 def _positions(places: NDArray[np.bool_], pictures: Sequence[Picture]) -> tuple[NDArray[np.int64], int]:

@@ -44,10 +44,10 @@ class Words:
         known = tokenizer.get_vocab()
         self._chat_marks = all(turn in known for turn in _TURNS)
         self.ends = frozenset(i for i in (tokenizer.eos_token_id, known.get(_TURNS[1])) if i is not None)
-        self.pool = identifier_pool(self.encode, letter_strings())
+        self.pool = identifier_pool(self._anchored, letter_strings())
         if len(self.pool) < 2:  # a tokenizer that puts a space in front of whatever begins: let a line break begin
             self._anchor, self._anchor_text = self._raw("\n"), "\n"
-            self.pool = identifier_pool(self.encode, letter_strings())
+            self.pool = identifier_pool(self._anchored, letter_strings())
         if len(self.pool) < 2:
             raise WeightsError(
                 f"tokenizer: got {len(self.pool)} letters that are one token between brackets; allowed: 2 or more; "
@@ -59,11 +59,13 @@ class Words:
 
     def encode(self, text: str) -> list[int]:
         """Token ids of content; control tokens it may spell are read letter by letter, or dropped."""
-        return self._content(self._raw(self._anchor_text + text)) if text else []
+        return [i for i in self._anchored(text) if i not in self._reserved]
 
-    def _content(self, ids: Sequence[int]) -> list[int]:
-        start = len(self._anchor) if list(ids[: len(self._anchor)]) == self._anchor else 0
-        return [i for i in ids[start:] if i not in self._reserved]
+    def _anchored(self, text: str) -> list[int]:
+        return self._without_anchor(self._raw(self._anchor_text + text)) if text else []
+
+    def _without_anchor(self, ids: list[int]) -> list[int]:
+        return ids[len(self._anchor) :] if ids[: len(self._anchor)] == self._anchor else ids
 
     def begin(self, texts: Sequence[str], limit: int) -> list[tuple[list[int], bool]]:
         """The first ``limit`` tokens of each text, which goes on in a line, and whether there were more.
@@ -86,7 +88,8 @@ class Words:
         said = [f"{self._anchor_text} {line}" for line in lines if line]
         settings = {"add_special_tokens": False, "split_special_tokens": True, "return_attention_mask": False}
         encoded = iter(self._tokenizer(said, **settings)["input_ids"] if said else ())
-        return [self._content(next(encoded)) if line else [] for line in lines]
+        ids = [self._without_anchor(list(next(encoded))) if line else [] for line in lines]
+        return [[i for i in row if i not in self._reserved] for row in ids]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of generated tokens, control tokens left out."""

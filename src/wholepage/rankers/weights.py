@@ -27,7 +27,6 @@ FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 ARRAYS = "arrays.safetensors"
 _SAMPLES_PER_TENSOR = 64
-_COPIED_AT_ONCE = 1 << 20
 
 
 class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -68,7 +67,7 @@ def save_model(
 
     Args:
         folder: where the model goes.  kind: which class it is.  config: JSON values, all finite.
-        arrays: the tensors.  files: further files by name: their content, or where to copy it from, however large.
+        arrays: the tensors.  files: further files by name: their content, or where to copy it from.
         children: what writes the models inside, by folder name (``{"rankers/image": ranker.save}``).
     Raises:
         WeightsError: the folder holds something else, or a tensor holds numbers that are not finite.
@@ -277,7 +276,7 @@ def _place(path: Path, data: bytes | Path) -> FileEntry:
         return FileEntry(hashlib.sha256(data).hexdigest(), len(data))
     path.parent.mkdir(parents=True, exist_ok=True)
     with data.open("rb") as source, path.open("w+b") as file:
-        shutil.copyfileobj(source, file, _COPIED_AT_ONCE)
+        shutil.copyfileobj(source, file)
         file.flush()
         os.fsync(file.fileno())
         file.seek(0)
@@ -294,7 +293,7 @@ def _checked(folder: Path, name: str, digest: str) -> bytes:
 
 
 def _digest_of(folder: Path, name: str) -> str:
-    """The sha256 of a file that may be larger than memory."""
+    """The sha256 of a file, which may be larger than memory."""
     try:
         with _inside(folder, name).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
