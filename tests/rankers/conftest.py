@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -81,3 +82,47 @@ def random_page(query_id: str, modalities: Sequence[Modality]) -> Page:
         features = {"clicks": float(random.integers(0, 1000)), "price": round(float(random.normal()), 3)}
         results.append(Result(f"{query_id}/{index}", modality, text, refs, features))
     return Page(Query(query_id, words(3)), tuple(results))
+
+
+@pytest.fixture(scope="session")
+def deep_model(tiny_vlm: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """``deep_model("qwen2_vl")`` or ``("llama")``: a random model of five layers, laid out as on the hub; made once."""
+    made: dict[str, Path] = {}
+
+    def folder(kind: str) -> Path:
+        if kind not in made:
+            made[kind] = tmp_path_factory.mktemp(f"deep-{kind}")
+            _write_deep_model(kind, tiny_vlm(kind if kind.endswith("vl") else "qwen2_vl"), made[kind])
+        return made[kind]
+
+    return folder
+
+
+def _write_deep_model(kind: str, tiny: Path, folder: Path) -> None:
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny)
+    if kind.endswith("vl"):
+        config, auto = AutoConfig.from_pretrained(tiny), AutoModelForImageTextToText
+        own = config.text_config
+        own.num_hidden_layers = 5
+        if getattr(own, "layer_types", None):
+            own.layer_types = ["full_attention"] * 5
+    else:
+        auto = AutoModelForCausalLM
+        config = AutoConfig.for_model(
+            kind, vocab_size=len(tokenizer), hidden_size=32, intermediate_size=48, num_hidden_layers=5,
+            num_attention_heads=4, num_key_value_heads=2, head_dim=8, max_position_embeddings=4096,
+            bos_token_id=None, eos_token_id=None, pad_token_id=None, sliding_window=None,
+        )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        model = auto.from_config(config)
+        for weight in model.parameters():
+            weight.data *= 4.0 if weight.ndim > 1 else 1.0
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    if kind.endswith("vl"):
+        name = "preprocessor_config.json"
+        (folder / name).write_bytes((tiny / name).read_bytes())

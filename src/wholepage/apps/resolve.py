@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 MOBILENET_FILE = "weights/mobilenet_v1_1.0_224_quant_embedding_extractor.tflite"
 OFFLINE = "offline"
+LISTWISE = "listwise"
 _VECTORS_NAME = re.compile(r"(?P<text>.+?/\d+)(?:\+(?P<image>.+))?")  # a sentence encoder's name ends in /<tokens>
 
 
@@ -153,15 +154,16 @@ def load(
     cache: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Ranker:
-    """Read a trained ranker: of whole pages, its single-modal rankers included, or of one modality.
+    """Read a trained ranker: of whole pages, its single-modal rankers included, of one modality, or a listwise one.
 
     Args:
         path: a model folder, as ``wholepage train`` writes it.
         vectors: the encoders it was trained on; None = found by the name in its manifest.
-        root: the data folder, where weights may lie.  cache: where vectors are kept.
+        root: the data folder, where weights may lie.  cache: where vectors, and pictures seen, are kept.
         progress: told of what is encoded anew.
     Returns:
-        A ``WholePageRanker``; or a ``SingleModalRanker``, which raises NoRanker for a page with another modality.
+        A ``WholePageRanker``; a ``SingleModalRanker``, which raises NoRanker for a page with another modality; or a
+        ``ListwiseRanker``.
     Raises:
         NotFound: there is no such folder.
         WeightsError: another kind of model, a damaged file, or other encoders than those it was trained on.
@@ -171,7 +173,12 @@ def load(
     from wholepage.rankers import nested
 
     folder = model_folder(path)
-    if read_manifest(folder).kind in nested.KINDS:
+    kind = read_manifest(folder).kind
+    if kind == LISTWISE:
+        from wholepage.rankers.listwise import ListwiseRanker
+
+        return ListwiseRanker.load(folder, store=cache_folder(cache) / "pictures", progress=progress)
+    if kind in nested.KINDS:
         return nested.SingleModalRanker(
             single_modal(folder, vectors=vectors, root=root, cache=cache, progress=progress)
         )

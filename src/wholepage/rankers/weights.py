@@ -57,7 +57,7 @@ def save_model(
     kind: str,
     config: Mapping[str, Any],
     arrays: Mapping[str, NDArray[Any]],
-    files: Mapping[str, bytes] | None = None,
+    files: Mapping[str, bytes | Path] | None = None,
     children: Mapping[str, Callable[[Path], None]] | None = None,
 ) -> None:
     """Write a model folder so that it is either the whole new one or the whole old one.
@@ -67,7 +67,7 @@ def save_model(
 
     Args:
         folder: where the model goes.  kind: which class it is.  config: JSON values, all finite.
-        arrays: the tensors.  files: further files by name.
+        arrays: the tensors.  files: further files by name: their content, or where to copy it from.
         children: what writes the models inside, by folder name (``{"rankers/image": ranker.save}``).
     Raises:
         WeightsError: the folder holds something else, or a tensor holds numbers that are not finite.
@@ -77,7 +77,7 @@ def save_model(
     _check_replaceable(folder)
     for name, array in arrays.items():
         _check_finite(folder, name, array)
-    contents = {_safe(name): data for name, data in (files or {}).items()}
+    contents: dict[str, bytes | Path] = {_safe(name): data for name, data in (files or {}).items()}
     if arrays:
         numpy_format = require("safetensors.numpy", "train")
         contents[ARRAYS] = numpy_format.save({name: np.asarray(array, order="C") for name, array in arrays.items()})
@@ -90,10 +90,8 @@ def save_model(
     folder.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".new", dir=folder.parent))
     try:
-        for name, data in contents.items():
-            _write(staging / name, data)
+        entries = {name: _place(staging / name, data) for name, data in contents.items()}
         made = {_safe(name): _save_child(staging / name, save) for name, save in (children or {}).items()}
-        entries = {name: FileEntry(hashlib.sha256(data).hexdigest(), len(data)) for name, data in contents.items()}
         shapes = {name: tuple(array.shape) for name, array in arrays.items()}
         manifest = Manifest(kind, FORMAT_VERSION, settings, entries, shapes, made)
         _write(staging / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n")
@@ -127,10 +125,11 @@ def load_model(
     for name, digest in manifest.children.items():
         _checked(folder, f"{name}/{MANIFEST}", digest)
     arrays: dict[str, NDArray[Any]] = {}
-    for name in manifest.files:
-        data = load_file(folder, name, manifest=manifest)
+    for name, entry in manifest.files.items():
         if name == ARRAYS:
-            arrays = _decode(folder, data)
+            arrays = _decode(folder, load_file(folder, name, manifest=manifest))
+        else:
+            _check_digest(folder, name, entry.sha256, _digest_of(folder, name))
     _check_names(folder, arrays, manifest.tensors)
     if expected is not None:
         _check_names(folder, arrays, expected)
@@ -270,24 +269,58 @@ def _flush_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def _place(path: Path, data: bytes | Path) -> FileEntry:
+    """Write a file of the folder, from memory or from another file."""
+    if isinstance(data, bytes):
+        _write(path, data)
+        return FileEntry(hashlib.sha256(data).hexdigest(), len(data))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with data.open("rb") as source, path.open("w+b") as file:
+        shutil.copyfileobj(source, file)
+        file.flush()
+        os.fsync(file.fileno())
+        file.seek(0)
+        return FileEntry(hashlib.file_digest(file, "sha256").hexdigest(), path.stat().st_size)
+
+
 def _checked(folder: Path, name: str, digest: str) -> bytes:
+    try:
+        data = _inside(folder, name).read_bytes()
+    except OSError as error:
+        raise _unreadable(folder, name, error) from error
+    _check_digest(folder, name, digest, hashlib.sha256(data).hexdigest())
+    return data
+
+
+def _digest_of(folder: Path, name: str) -> str:
+    """The sha256 of a file, which may be larger than memory."""
+    try:
+        with _inside(folder, name).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise _unreadable(folder, name, error) from error
+
+
+def _inside(folder: Path, name: str) -> Path:
     inside = PurePosixPath(name)
     if inside.is_absolute() or ".." in inside.parts:
         raise WeightsError(
             f"{folder}: manifest names {name!r}; allowed: files inside the folder; do not trust this model"
         )
-    try:
-        data = (folder / name).read_bytes()
-    except OSError as error:
-        raise WeightsError(
-            f"{folder}: file {name!r}: got {error.strerror}; allowed: every file the manifest lists; copy it whole"
-        ) from error
-    found = hashlib.sha256(data).hexdigest()
+    return folder / name
+
+
+def _unreadable(folder: Path, name: str, error: OSError) -> WeightsError:
+    return WeightsError(
+        f"{folder}: file {name!r}: got {error.strerror}; allowed: every file the manifest lists; copy it whole"
+    )
+
+
+def _check_digest(folder: Path, name: str, digest: str, found: str) -> None:
     if found != digest:
         raise WeightsError(
             f"{folder}: file {name!r}: got sha256 {found[:12]}; allowed: {digest[:12]}; the file changed, copy it again"
         )
-    return data
 
 
 def _decode(folder: Path, data: bytes) -> dict[str, NDArray[Any]]:
