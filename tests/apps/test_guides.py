@@ -92,7 +92,7 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_there_are_guides_with_blocks_of_every_kind() -> None:
-    assert {"annotation", "choosing-labels", "interchange", "training", "studies", "vlm"} <= set(GUIDES)
+    assert {"annotation", "choosing-labels", "interchange", "listwise", "training", "studies", "vlm"} <= set(GUIDES)
     assert {found for text in GUIDES.values() for found, _ in _BLOCK.findall(text)} == {"bash", "python", "py", "toml"}
     assert len(LINES) >= 10
     assert len(RUNNABLE) >= 2

@@ -27,7 +27,7 @@ def blocks(language: str) -> list[str]:
 
 COMMAND_LINES = [line for block in blocks("bash") for line in block.splitlines() if line.strip()]
 OWN_LINES = [line for line in COMMAND_LINES if line.startswith("wholepage ")]
-_CHEAP = ("rank pages.jsonl", "evaluate", "select pages.jsonl", "annotate create", "annotate invite")
+_CHEAP = ("rank pages.jsonl -o", "evaluate", "select pages.jsonl", "annotate create", "annotate invite")
 CHEAP = [line for line in OWN_LINES if line.removeprefix("wholepage ").startswith(_CHEAP)]
 
 

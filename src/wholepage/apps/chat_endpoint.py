@@ -152,13 +152,26 @@ class ChatEndpoint:
             kept = decode(_KEPT, place, 1, place.read_bytes())
             self._count(remembered=1)
             return kept.content
-        reply = self._ask(body)
+        reply = self._read(self._ask(body))
         content = self._content(reply)
         if place is not None:
             place.parent.mkdir(parents=True, exist_ok=True)
             with atomic_write(place, "wb") as file:
                 file.write(msgspec.json.encode(_Kept(self.model, content, reply.usage)))
         return content
+
+    def complete(self, messages: list[Message], **options: Any) -> dict[str, Any]:
+        """The server's whole reply, as listwise rankers read it: log-probabilities and all. It is not remembered.
+
+        Args:
+            options: sent with this request; they go before the endpoint's own.
+        Raises:
+            EndpointError, InputError: as for a call.
+        """
+        raw = self._ask(msgspec.json.encode({"model": self.model, "messages": messages, **self.options, **options}))
+        self._read(raw)
+        reply: dict[str, Any] = msgspec.json.decode(raw)
+        return reply
 
     def close(self) -> None:
         """End the connections."""
@@ -177,8 +190,8 @@ class ChatEndpoint:
 
     # -------------------------------------------------------------- asking
 
-    def _ask(self, body: bytes) -> _Reply:
-        """The server's answer, after as many tries as it takes and as are allowed."""
+    def _ask(self, body: bytes) -> bytes:
+        """The server's answer as it came, after as many tries as it takes and as are allowed."""
         # Not compressed: what is read has the size that is counted.
         headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", **self._authorization()}
         for attempt in range(1, self._tries + 1):
@@ -201,7 +214,7 @@ class ChatEndpoint:
                 self._sleep(self._pause(attempt, None))
                 continue
             if status == httpx.codes.OK:
-                return self._read(raw)
+                return raw
             told = self._told(status, raw)
             if status not in _LATER:
                 raise self._failed("refused", told, "check the address, the model's name and the key")

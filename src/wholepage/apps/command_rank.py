@@ -27,6 +27,13 @@ class OneModality(StrEnum):
     ANSWER = "answer"
 
 
+class Dialect(StrEnum):
+    """What a server understands beyond plain chat completions."""
+
+    VLLM = "vllm"
+    OPENAI = "openai"
+
+
 def rank(
     pages: Annotated[Path, typer.Argument(help="Pages, one JSON object a line (.jsonl, .jsonl.gz).")],
     model: Annotated[
@@ -50,18 +57,34 @@ def rank(
         Path | None,
         typer.Option("--root", metavar="FOLDER", help="The data folder, for weights (else WHOLEPAGE_DATA)."),
     ] = None,
+    endpoint: Annotated[
+        str | None,
+        typer.Option("--endpoint", help="With --model NAME: the address of a server whose model ranks listwise."),
+    ] = None,
+    dialect: Annotated[
+        Dialect, typer.Option("--dialect", help="What that server is: vllm, or any other OpenAI-compatible one.")
+    ] = Dialect.VLLM,
+    key: Annotated[
+        str | None, typer.Option("--key-variable", help="Environment variable that holds its key; none = no key.")
+    ] = None,
 ) -> None:
     """Put the results of each page in order.
 
     Every picture is opened first: one that is missing or broken ends the command, nothing is scored unseen. A model of
     one modality (`wholepage train text`) refuses pages with others; --only leaves those out.
 
+    With --endpoint a model behind an OpenAI-compatible address ranks, list by list; the texts and pictures of the pages
+    are sent there.
+
     Example: wholepage rank pages.jsonl --model runs/demo/model -o rankings.jsonl
     """
+    from contextlib import ExitStack
+
     from wholepage.apps.console import deliver, note, progress
     from wholepage.apps.documents import check_pictures
     from wholepage.apps.places import cache_folder, file_there
     from wholepage.apps.resolve import ranker_from
+    from wholepage.pages.errors import InputError, require
     from wholepage.pages.model import Modality
     from wholepage.pages.records import read_pages, write_rankings, write_run
 
@@ -69,11 +92,19 @@ def rank(
     if only is not None:
         listed = [page.only(Modality(only.value)) for page in listed]
     ranked = []
-    with progress() as report:
+    if endpoint is not None and model is None:
+        raise InputError("rank: got --endpoint without --model; allowed: both; name the model as the server calls it")
+    with progress() as report, ExitStack() as open_:
         for done, page in enumerate(listed, start=1):
             check_pictures(page)
             report(done, len(listed), "pictures opened")
-        ranker = ranker_from(model, root=root, cache=cache_folder(), progress=report)
+        if endpoint is not None:
+            require("httpx", "annotate")
+            from wholepage.apps.served import served_ranker
+
+            ranker = open_.enter_context(served_ranker(endpoint, str(model), key_variable=key, dialect=dialect.value))
+        else:
+            ranker = ranker_from(model, root=root, cache=cache_folder(), progress=report)
         note(f"ranked by {ranker.name}" if model else f"no --model given; ranked by the {ranker.name}")
         for start in range(0, len(listed), _PAGES_A_STEP):
             part = listed[start : start + _PAGES_A_STEP]
