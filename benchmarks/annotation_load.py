@@ -49,12 +49,12 @@ class Calls(NamedTuple):
     whole_s: float
 
 
-def plan_of(tasks: int, results: int) -> Plan:
-    """Pages of ``results`` results of two modalities in turn, as many as make ``tasks`` results."""
+def plan_of(tasks: int, results: int, words: str = "") -> Plan:
+    """Pages of ``results`` results of two modalities in turn, as many as make ``tasks``; ``words`` begin each."""
     pages, orders = [], {}
     for number in range(-(-tasks // results)):
         size = min(results, tasks - number * results)
-        found = [Result(f"r{i}", MODALITIES[i % 2], text=f"result {i} of page {number}") for i in range(size)]
+        found = [Result(f"r{i}", MODALITIES[i % 2], text=f"{words}Result {i} of page {number}.") for i in range(size)]
         page = Page(Query(f"q{number:04d}", f"query {number}"), tuple(found))
         pages.append(page)
         orders[page.query_id] = {

@@ -35,17 +35,15 @@ from urllib.parse import urlencode
 import numpy as np
 
 import conditions
+from annotation_load import plan_of
 from wholepage.annotation.events import Answered, Opened
 from wholepage.annotation.moments import stamp
 from wholepage.annotation.people import Person, Role, ScryptCost, new_person_id
-from wholepage.annotation.plan import Plan
 from wholepage.annotation.settings import Settings
 from wholepage.annotation.store import Store
-from wholepage.pages.model import Modality, Page, Query, Ranking, Result
 
 SPREAD_S = 0.5
 SOURCE = Path(__file__).parents[1] / "src"
-MODALITIES = (Modality.TEXT, Modality.ANSWER)
 HIDDEN = {name: re.compile(f'name="{name}" value="([^"]*)"') for name in ("csrf", "ticket")}
 WORDS = "A result as long as results are, so that a page of them is as large as pages are. "
 
@@ -56,20 +54,6 @@ class Times(NamedTuple):
     card_s: list[float]
     answer_s: list[float]
     whole_s: float
-
-
-def plan_of(tasks: int, results: int) -> Plan:
-    """Pages of ``results`` results of two modalities in turn, as many as make ``tasks`` results."""
-    pages, orders = [], {}
-    for number in range(-(-tasks // results)):
-        size = min(results, tasks - number * results)
-        found = [Result(f"r{i}", MODALITIES[i % 2], f"{WORDS}It is the {i}th of page {number}.") for i in range(size)]
-        page = Page(Query(f"q{number:04d}", f"query {number}"), tuple(found))
-        pages.append(page)
-        orders[page.query_id] = {
-            m: Ranking(page.query_id, page.only(m).result_ids, None, "load") for m in page.modalities
-        }
-    return Plan(pages=tuple(pages), orders=orders)
 
 
 def serve(address: str, port: int) -> None:
@@ -138,7 +122,7 @@ def wait_for(port: int, token: str) -> None:
 def measure(address: str, asked: argparse.Namespace, think_ms: float) -> tuple[Times, int]:
     """One campaign from its first card to its last; the times, and how many answers its log has."""
     campaign = f"load-{time.time_ns()}"
-    plan = plan_of(asked.tasks, asked.results)
+    plan = plan_of(asked.tasks, asked.results, WORDS)
     settings = Settings(name="Load", engine=asked.engine, overlap=asked.overlap, gold_share=0.0, escalate_spread=9)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

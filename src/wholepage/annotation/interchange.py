@@ -70,11 +70,12 @@ LOSSES: Mapping[Format, str] = {
 }
 """What a format cannot carry, as a sentence to show beside the export."""
 
-_STUDIO_KINDS = {
+STUDIO_KINDS = {
     Format.LABEL_STUDIO: Kind.GRADE,
     Format.LABEL_STUDIO_PAIRS: Kind.PREFERENCE,
     Format.LABEL_STUDIO_PAGES: Kind.PAGES,
 }
+"""Formats of Label Studio -> the kind of task they carry."""
 _NOBODY: Mapping[str, int | str] = {}
 
 
@@ -102,8 +103,8 @@ def export_campaign(
     """
     if to is Format.EVENTS:
         return write_entries(path, entries)
-    if to in _STUDIO_KINDS:
-        records = to_label_studio(_STUDIO_KINDS[to], plan, entries, people=people, address=address)
+    if to in STUDIO_KINDS:
+        records = to_label_studio(STUDIO_KINDS[to], plan, entries, people=people, address=address)
         return _write(path, label_studio_json(records), len(records))
     campaign = Campaign.replay(plan, entries)
     labels, said = campaign.labels().judgments, campaign.answers()
@@ -149,7 +150,7 @@ def import_events(
             return [entry.event for entry in read_entries(path)]
         case Format.LABEL_STUDIO | Format.LABEL_STUDIO_PAIRS | Format.LABEL_STUDIO_PAGES:
             said = from_label_studio(_read(path), path, people=people)
-            _check_kind(path, _STUDIO_KINDS[of], [event.task for event in said])
+            _check_kind(path, STUDIO_KINDS[of], [event.task for event in said])
             return list(said)
         case Format.GRADES | Format.PAIRS:
             judgments = _only(path, Grade if of is Format.GRADES else Preference)

@@ -9,8 +9,8 @@ import msgspec
 
 from wholepage.annotation.campaign import Campaign
 from wholepage.annotation.event_lines import read_entries, write_entries
-from wholepage.annotation.events import Answered, Kind
-from wholepage.annotation.interchange import LOSSES, Format, import_events
+from wholepage.annotation.events import Answered
+from wholepage.annotation.interchange import LOSSES, STUDIO_KINDS, Format, import_events
 from wholepage.annotation.interchange import export_campaign as export_file
 from wholepage.annotation.label_studio import labelling_config
 from wholepage.annotation.live import LiveCampaign
@@ -29,12 +29,6 @@ EVENTS, PLAN, PAGES, STATUS, PAGE_PREFERENCES = (
     "status.json",
     "page_preferences.jsonl",
 )
-
-_STUDIO_KINDS = {
-    Format.LABEL_STUDIO: Kind.GRADE,
-    Format.LABEL_STUDIO_PAIRS: Kind.PREFERENCE,
-    Format.LABEL_STUDIO_PAGES: Kind.PAGES,
-}
 
 
 def export_campaign(store: Store, campaign_id: str, folder: Path) -> dict[str, Any]:
@@ -81,7 +75,7 @@ def export_format(store: Store, campaign_id: str, to: Format, path: Path) -> dic
     plan, entries = store.plan(campaign_id), list(store.entries(campaign_id))
     records = export_file(path, to, plan, entries)
     facts = {"campaign": campaign_id, "file": str(path), "format": to.value, "records": records, "loses": LOSSES[to]}
-    kind = _STUDIO_KINDS.get(to)
+    kind = STUDIO_KINDS.get(to)
     if kind is not None:
         config = path.with_suffix(".xml")
         settings = Campaign.replay(plan, entries).settings

@@ -61,7 +61,7 @@ class Crowd(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gold: int = 20
 
 
-class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is asked: a share of all results as the budget, and for the engine ``selected`` a strategy by name."""
 
     share: float = 0.1
@@ -81,7 +81,7 @@ class Rehearsal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data: Data
     campaign: Settings
     crowd: Crowd = Crowd()
-    select: Choice = Choice()
+    select: Asked = Asked()
     ranked_by: RankedBy = "towers"
     test_split: str = "dev"
 

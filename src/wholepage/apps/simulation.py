@@ -25,7 +25,7 @@ from wholepage.annotation.settings import Settings
 from wholepage.apps.campaigns import GUIDELINE, Orders, hmm_of, make_plan
 from wholepage.evaluation.label_quality import cross_pair_accuracy, label_error, list_pair_accuracy
 from wholepage.pages.errors import BudgetSpent, Halted, InputError
-from wholepage.pages.judgments import Judgments, Question
+from wholepage.pages.judgments import Grade, Judgments, Question
 from wholepage.pages.model import Page
 from wholepage.pages.protocols import Annotator
 
@@ -70,16 +70,19 @@ class MemoryLog:
     def __init__(self, plan: Plan, settings: Settings, guideline: str = GUIDELINE) -> None:
         self.campaign, self.entries = Campaign(plan), list[Entry]()
         self._now = _BEGIN
-        self.write(lambda at: Opened(MANAGER, at, settings, plan.sha256, guideline))
+        self.write(Opened(MANAGER, self.later(), settings, plan.sha256, guideline))
 
-    def write(self, event_at: Callable[[str], Event], seconds: float = 0.0) -> Entry:
-        """Let something happen, ``seconds`` after the last thing.
+    def later(self, seconds: float = 0.0) -> str:
+        """The moment so long after the last one, from which the clock goes on."""
+        self._now += timedelta(seconds=seconds)
+        return stamp(self._now)
+
+    def write(self, event: Event) -> Entry:
+        """Let something happen.
 
         Raises:
             InputError, BudgetSpent: it may not happen.
         """
-        self._now += timedelta(seconds=seconds)
-        event = event_at(stamp(self._now))
         last = self.entries[-1].hash if self.entries else GENESIS
         entry = Entry(len(self.entries) + 1, event, entry_hash(last, encode_event(event)))
         self.campaign.apply(entry)
@@ -102,8 +105,10 @@ def run_campaign(
         raise InputError("simulation: got nobody who answers; allowed: one annotator at least; name some")
     log = MemoryLog(plan, settings)
     for said in gold or ():
-        task = Task.grade(said.query_id, getattr(said, "result_id", ""))
-        log.write(lambda at, task=task, said=said: GoldSet(MANAGER, at, task, grade=int(said.grade)))  # type: ignore[misc]
+        if not isinstance(said, Grade):
+            raise InputError(f"simulation: got gold {said!r}; allowed: grades; leave comparisons out")
+        task = Task.grade(said.query_id, said.result_id)
+        log.write(GoldSet(MANAGER, log.later(), task, grade=int(said.grade)))
     pages = {page.query_id: page for page in plan.pages}
     at_work = dict(crowd)
     while at_work:
@@ -115,7 +120,7 @@ def run_campaign(
             if given is None:
                 del at_work[who]
                 continue
-            log.write(lambda at, g=given, w=who, a=annotator: _answer(at, w, g, a, pages), SECONDS)  # type: ignore[misc]
+            log.write(_answer(log.later(SECONDS), who, given, annotator, pages))
             if report is not None:
                 report(log.campaign.questions, plan.results, f"{settings.engine}: questions, of one a result")
         if not at_work and _something_for(log.campaign, crowd):

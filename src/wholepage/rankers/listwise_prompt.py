@@ -22,7 +22,7 @@ from wholepage.pages.errors import InputError, NoRanker
 from wholepage.pages.model import ImageRef, Page, Query, Result
 from wholepage.rankers.listwise_words import FENCED, SYSTEM, Words, fence
 from wholepage.rankers.permutation import Identifiers
-from wholepage.rankers.vlm_prompt import Picture
+from wholepage.rankers.vlm_prompt import Picture, PromptTokens
 from wholepage.rankers.windows import WindowPlan
 
 Delimiting = Literal["plain", "fenced"]
@@ -85,24 +85,14 @@ class Fit:
 
 
 @dataclass(frozen=True)
-class Passage:
-    """Tokens in a row, ready for the language model.
+class Passage(PromptTokens):
+    """A part of a window's prompt.
 
     Attributes:
-        pictures: in the order of their places in ``tokens``.  reach: how far positions advance over it.
-    Shapes:
-        tokens: [T] int; places: [T] bool, True = a visual token stands here;
-        positions: [3, T] int, time, row and column as the rotary embedding counts them
+        reach: how far positions advance over it.
     """
 
-    tokens: NDArray[np.int64]
-    places: NDArray[np.bool_]
-    positions: NDArray[np.int64]
-    pictures: tuple[Picture, ...]
     reach: int
-
-    def __len__(self) -> int:
-        return len(self.tokens)
 
     @property
     def visual_tokens(self) -> int:

@@ -43,12 +43,11 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class ItemPrompt:
-    """One result in front of its query, ready for the language model.
+class PromptTokens:
+    """Tokens in a row with pictures among them, ready for the language model.
 
     Attributes:
         pictures: in the order of their places in ``tokens``.
-        asked: how many of them, the first ones, are the query's and not the result's.
     Shapes:
         tokens: [T] int; places: [T] bool, True = a visual token stands here;
         positions: [3, T] int, time, row and column as the rotary embedding counts them
@@ -58,10 +57,20 @@ class ItemPrompt:
     places: NDArray[np.bool_]
     positions: NDArray[np.int64]
     pictures: tuple[Picture, ...]
-    asked: int
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+
+@dataclass(frozen=True)
+class ItemPrompt(PromptTokens):
+    """One result in front of its query.
+
+    Attributes:
+        asked: how many of the pictures, the first ones, are the query's and not the result's.
+    """
+
+    asked: int
 
 
 @dataclass
