@@ -31,7 +31,8 @@ from wholepage.annotation.events import (
     Undone,
     encode_event,
 )
-from wholepage.annotation.interchange import LOSSES, Format, export_campaign, import_events, to_answers
+from wholepage.annotation.formats import Format
+from wholepage.annotation.interchange import LOSSES, export_campaign, import_events, to_answers
 from wholepage.annotation.plan import Plan
 from wholepage.annotation.settings import Settings
 from wholepage.pages import Choice, Grade, InputError, Judgments, Modality, Page, Preference, Query, Ranking, Result

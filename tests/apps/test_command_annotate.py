@@ -11,10 +11,9 @@ from typer.testing import CliRunner
 from typer.testing import Result as Said
 
 from wholepage.annotation.campaign import Campaign
-from wholepage.annotation.interchange import Format
+from wholepage.annotation.formats import Format
 from wholepage.annotation.live import LiveCampaign
 from wholepage.annotation.store import Store
-from wholepage.apps import command_campaigns
 from wholepage.apps.bought import read_bought
 from wholepage.apps.cli import app
 from wholepage.apps.judging import answer_all
@@ -259,8 +258,10 @@ def test_a_judge_needs_an_address_that_answers() -> None:
 # --- other tools ------------------------------------------------------------------------------------------------------
 
 
-def test_the_command_knows_every_format() -> None:
-    assert {one.value for one in command_campaigns.Format} == {one.value for one in Format}
+def test_another_format_is_refused() -> None:
+    said = run("export", "shoes", "--format", "spreadsheet", "--out", "x")
+    assert said.exit_code == 2
+    assert all(one.value in said.stderr.replace("\n", "") for one in (Format.EVENTS, Format.QRELS, Format.QUEPID))
 
 
 @pytest.mark.parametrize("to", [one.value for one in Format if one is not Format.EVENTS])

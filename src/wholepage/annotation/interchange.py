@@ -17,7 +17,6 @@ the same labels. ``LOSSES`` says what each leaves behind.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +24,7 @@ from wholepage.annotation.answers import RESERVED, is_model
 from wholepage.annotation.campaign import Campaign
 from wholepage.annotation.event_lines import read_entries, write_entries
 from wholepage.annotation.events import Answered, Entry, Event, Kind, Task
+from wholepage.annotation.formats import Format
 from wholepage.annotation.label_studio import TURNED, Address, label_studio_json, to_label_studio
 from wholepage.annotation.label_studio_answers import from_label_studio
 from wholepage.annotation.plan import Plan
@@ -33,22 +33,6 @@ from wholepage.pages.errors import InputError, RecordError
 from wholepage.pages.judgments import Grade, Judgments, Preference
 from wholepage.pages.lines import atomic_write, text_of
 from wholepage.pages.records import read_judgments, read_qrels, write_judgments, write_qrels
-
-
-class Format(StrEnum):
-    """A format that campaigns are exported to; all but ``labels`` can be read back."""
-
-    EVENTS = "events"
-    GRADES = "grades"
-    PAIRS = "pairs"
-    LABELS = "labels"
-    QRELS = "qrels"
-    QUEPID = "quepid"
-    QUEPID_BOOK = "quepid-book"
-    LABEL_STUDIO = "label-studio"
-    LABEL_STUDIO_PAIRS = "label-studio-pairs"
-    LABEL_STUDIO_PAGES = "label-studio-pages"
-
 
 _SAID = "how long answers took, and under which guideline; skips, gold, decisions, pauses, and what was taken back"
 _FINAL = f"who said what, and when; preferences; which grades are inferred and how sure they are; {_SAID}"

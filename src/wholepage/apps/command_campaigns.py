@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from wholepage.annotation.formats import Format
+
 STORE = "annotation.db"
 
 _Store = Annotated[
@@ -30,21 +32,6 @@ class Engine(StrEnum):
     BISECT = "bisect"
     BAYES = "bayes"
     HMM = "hmm"
-
-
-class Format(StrEnum):
-    """As ``annotation.interchange`` has them, which help must not wait for."""
-
-    EVENTS = "events"
-    GRADES = "grades"
-    PAIRS = "pairs"
-    LABELS = "labels"
-    QRELS = "qrels"
-    QUEPID = "quepid"
-    QUEPID_BOOK = "quepid-book"
-    LABEL_STUDIO = "label-studio"
-    LABEL_STUDIO_PAIRS = "label-studio-pairs"
-    LABEL_STUDIO_PAGES = "label-studio-pages"
 
 
 class _Role(StrEnum):
@@ -246,7 +233,6 @@ def export(
 
     Example: wholepage annotate export shoes --store annotation.db --out runs/shoes-labels
     """
-    from wholepage.annotation import interchange
     from wholepage.annotation.store import Store
     from wholepage.apps import labels_out
     from wholepage.apps.console import note, print_json
@@ -256,7 +242,7 @@ def export(
             facts = labels_out.export_campaign(opened, campaign, out)
             told = f"{facts['labels']} labels for {facts['questions']} questions: {out}"
         else:
-            facts = labels_out.export_format(opened, campaign, interchange.Format(format_.value), out)
+            facts = labels_out.export_format(opened, campaign, format_, out)
             told = f"{facts['records']} records: {out}; the format does not carry: {facts['loses']}"
     if json_:
         print_json(facts)
@@ -279,7 +265,6 @@ def import_(
 
     Example: wholepage annotate import shoes-again runs/shoes-labels/events.jsonl --store other.db
     """
-    from wholepage.annotation import interchange
     from wholepage.annotation.store import Store
     from wholepage.apps import labels_out
     from wholepage.apps.console import note, print_json
@@ -289,7 +274,7 @@ def import_(
             facts = labels_out.import_log(opened, campaign, path, plan or path.parent / labels_out.PLAN)
             told = f"{facts['entries']} entries; the last hash is {facts['head']}"
         else:
-            facts = labels_out.import_answers(opened, campaign, path, interchange.Format(format_.value))
+            facts = labels_out.import_answers(opened, campaign, path, format_)
             told = f"{facts['answers']} answers taken, {facts['left']} other records left"
     if json_:
         print_json(facts)

@@ -10,7 +10,8 @@ import msgspec
 from wholepage.annotation.campaign import Campaign
 from wholepage.annotation.event_lines import read_entries, write_entries
 from wholepage.annotation.events import Answered
-from wholepage.annotation.interchange import LOSSES, STUDIO_KINDS, Format, import_events
+from wholepage.annotation.formats import Format
+from wholepage.annotation.interchange import LOSSES, STUDIO_KINDS, import_events
 from wholepage.annotation.interchange import export_campaign as export_file
 from wholepage.annotation.label_studio import labelling_config
 from wholepage.annotation.live import LiveCampaign

@@ -8,7 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from wholepage.annotation.interchange import LOSSES, Format, export_campaign
+from wholepage.annotation.formats import Format
+from wholepage.annotation.interchange import LOSSES, export_campaign
 from wholepage.annotation.store import Store
 from wholepage.apps import labels_out
 from wholepage.apps.desk.pictures import Pictures
