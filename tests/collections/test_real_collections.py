@@ -229,9 +229,11 @@ def test_the_ocr_of_charts_is_strict(root: Path) -> None:
 
 
 def test_opening_by_name_says_what_is_allowed(root: Path) -> None:
-    assert set(NAMES) == {*REAL, "jsonl", "synthetic"}
+    lists = {"captioned", "emoji", "mmdocir_train", "rank_lists", "trec_dl"}
+    assert set(NAMES) == {*REAL, *lists, "jsonl", "synthetic"}
+    assert list(NAMES) == sorted(NAMES)
     for name, given, options, message in (
-        ("Fashion", root, {}, "got 'Fashion'; allowed: fashion, financebench"),
+        ("Fashion", root, {}, "got 'Fashion'; allowed: captioned, emoji, fashion"),
         ("fashion", None, {}, "set WHOLEPAGE_DATA or pass root"),
         ("fashion", root / "none", {}, "no folder; .*set WHOLEPAGE_DATA"),
         ("fashion", root / "pages", {}, "no file .*fashion_pages.*set WHOLEPAGE_DATA"),

@@ -65,12 +65,13 @@ def open_collection(name: str, root: str | Path | None = None, **options: Any) -
     """Open a collection by its name.
 
     Args:
-        name: ``"opencqa"``, ``"mmdocir"``, ``"financebench"``, ``"fashion"``, ``"grocery"``, ``"synthetic"`` (needs no
-            data), or ``"jsonl"`` for files of your own.
+        name: ``"opencqa"``, ``"mmdocir"``, ``"financebench"``, ``"fashion"``, ``"grocery"``, ``"trec_dl"``,
+            ``"emoji"``, ``"synthetic"`` (needs no data), ``"captioned"``, ``"mmdocir_train"``, ``"rank_lists"`` (each
+            with its own folder as root), or ``"jsonl"`` for files of your own.
         root: the data folder, None = ``WHOLEPAGE_DATA``; for ``"jsonl"`` the file or folder of pages.
         options: keyword arguments of the collection's class.
     Returns:
-        The collection; nothing is read before its pages are asked for.
+        The collection; its pages are read when they are asked for.
     Raises:
         NotFound: no such collection, no data folder, or one of its files is missing.
         InputError: an option is unknown or out of range.

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from wholepage.collections.catalogue import NAMES, open_collection
+from wholepage.collections.catalogue import NAMES, open_collection, options_of
 
-__all__ = ["NAMES", "open_collection"]
+__all__ = ["NAMES", "open_collection", "options_of"]

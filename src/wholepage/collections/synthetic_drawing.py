@@ -72,10 +72,10 @@ def embedded(png: bytes) -> ImageRef:
     return ImageRef("data:image/png;base64," + base64.b64encode(png).decode("ascii"), hashlib.sha256(png).hexdigest())
 
 
-def filed(png: bytes, folder: Path) -> ImageRef:
+def filed(png: bytes, folder: Path, suffix: str = ".png") -> ImageRef:
     """A reference to the picture in a folder, named by its checksum; written there once, whole or not at all."""
     digest = hashlib.sha256(png).hexdigest()
-    path = folder / digest[:2] / f"{digest}.png"
+    path = folder / digest[:2] / f"{digest}{suffix}"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, partial = tempfile.mkstemp(dir=path.parent, prefix=".partial-")
