@@ -70,7 +70,7 @@ def read_pages(path: str | Path) -> Iterator[Page]:
     for number, raw in read_lines(path):
         page = decode(_PAGE, path, number, raw)
         _once(first, page.query_id, path, number, "query.query_id")
-        yield _resolved(page, folder)
+        yield resolved(page, folder)
 
 
 def write_pages(path: str | Path, pages: Iterable[Page]) -> int:
@@ -185,8 +185,8 @@ def _once(first: dict[_Key, int], key: _Key, path: str | Path, number: int, fiel
     first[key] = number
 
 
-def _resolved(page: Page, folder: Path) -> Page:
-    """The page with relative image paths made absolute; the same object when there are none."""
+def resolved(page: Page, folder: Path) -> Page:
+    """The page with relative image paths taken to lie in a folder; the same object when there are none."""
 
     def near(ref: ImageRef) -> ImageRef:
         uri = beside(ref.uri, folder)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from wholepage.pages.images import open_image, read_image_bytes, to_data_uri
 from wholepage.pages.model import ImageRef, Page, Result
@@ -168,15 +169,19 @@ class ChatWriter:
         return tuple(result.images[i] for i in np.linspace(0, len(result.images) - 1, most).round().astype(int))
 
     def _picture(self, ref: ImageRef, at: str) -> Part:
-        picture = self._open(ref, at=at)
-        shrink = math.sqrt(self._limits.pixels / (picture.width * picture.height))
-        if shrink < 1:
-            picture = picture.resize((max(1, int(picture.width * shrink)), max(1, int(picture.height * shrink))))
-        buffer = io.BytesIO()
-        picture.save(buffer, format="JPEG", quality=_JPEG_QUALITY)
-        uri = to_data_uri(buffer.getvalue())
-        # Servers that know the field find a picture again by it, and neither decode nor encode it twice.
-        return {"type": "image_url", "image_url": {"url": uri}, "uuid": hashlib.sha256(uri.encode()).hexdigest()[:32]}
+        return picture_part(self._open(ref, at=at), self._limits.pixels)
+
+
+def picture_part(picture: Image.Image, pixels: int) -> Part:
+    """A picture as part of a message, made smaller where it has more pixels."""
+    shrink = math.sqrt(pixels / (picture.width * picture.height))
+    if shrink < 1:
+        picture = picture.resize((max(1, int(picture.width * shrink)), max(1, int(picture.height * shrink))))
+    buffer = io.BytesIO()
+    picture.save(buffer, format="JPEG", quality=_JPEG_QUALITY)
+    uri = to_data_uri(buffer.getvalue())
+    # Servers that know the field find a picture again by it, and neither decode nor encode it twice.
+    return {"type": "image_url", "image_url": {"url": uri}, "uuid": hashlib.sha256(uri.encode()).hexdigest()[:32]}
 
 
 def _text(text: str) -> Part:

@@ -85,7 +85,7 @@ def load_pretrained(
             f"listwise ranker: got dtype {dtype}; allowed: {', '.join(map(str, _DTYPES))}; use bfloat16 on a GPU"
         )
     where = torch.device(device if device is not None else "cuda" if torch.cuda.is_available() else "cpu")
-    found, tokenizer, processor = _parts(model, local_files_only, dtype)
+    found, tokenizer, processor = read_pretrained(model, local_files_only, dtype)
     found = found.requires_grad_(False).eval().to(where)
     return assembled(found, tokenizer, processor, name=Path(model).name)
 
@@ -106,7 +106,7 @@ def assembled(model: Any, tokenizer: Any, processor: Any | None, *, name: str) -
             "whose head is a plain matrix; use Qwen, Llama, or another model of that form"
         )
     eyes = processor is not None
-    marks = _marks(name, model.config, tokenizer) if eyes else None
+    marks = picture_marks(name, model.config, tokenizer) if eyes else None
     head = model.get_output_embeddings()
     return Pretrained(
         model,
@@ -114,7 +114,7 @@ def assembled(model: Any, tokenizer: Any, processor: Any | None, *, name: str) -
         processor,
         SpanModel(model.model.language_model if eyes else model.model),
         Vocabulary(head.weight, getattr(head, "bias", None)),
-        Words(tokenizer, _picture_tokens(model.config) if eyes else ()),
+        Words(tokenizer, picture_tokens(model.config) if eyes else ()),
         marks,
         getattr(config, "max_position_embeddings", None),
         name,
@@ -123,8 +123,12 @@ def assembled(model: Any, tokenizer: Any, processor: Any | None, *, name: str) -
     )
 
 
-def _parts(model: str | Path, local_files_only: bool, dtype: torch.dtype) -> tuple[Any, Any, Any | None]:
-    """Model, tokenizer and image processor."""
+def read_pretrained(model: str | Path, local_files_only: bool, dtype: torch.dtype) -> tuple[Any, Any, Any | None]:
+    """Model, tokenizer and image processor, as they are on the disk or the hub; no processor = no eyes.
+
+    Raises:
+        MissingExtra, WeightsError: as ``load_pretrained``.
+    """
     transformers = require("transformers", "text")
     broken = require("safetensors", "train").SafetensorError
     source, only = pretrained_source(model), {"local_files_only": local_files_only, "trust_remote_code": False}
@@ -154,12 +158,18 @@ def _parts(model: str | Path, local_files_only: bool, dtype: torch.dtype) -> tup
     return loaded, tokenizer, processor
 
 
-def _picture_tokens(config: Any) -> list[int]:
+def picture_tokens(config: Any) -> list[int]:
+    """Ids of a visual token's place, of the marks before and after a picture, and of a video's token."""
     return [int(getattr(config, f"{mark}_token_id")) for mark in ("image", "vision_start", "vision_end", "video")]
 
 
-def _marks(name: str, config: Any, tokenizer: Any) -> tuple[int, int, int]:
-    marks = _picture_tokens(config)
+def picture_marks(name: str, config: Any, tokenizer: Any) -> tuple[int, int, int]:
+    """Ids of a visual token's place and of the marks before and after a picture.
+
+    Raises:
+        WeightsError: the tokenizer does not know them.
+    """
+    marks = picture_tokens(config)
     if max(marks) >= min(len(tokenizer), int(config.get_text_config().vocab_size)):
         raise WeightsError(
             f"model {name!r}: got a tokenizer of {len(tokenizer)} tokens without the picture marks {marks}; "
