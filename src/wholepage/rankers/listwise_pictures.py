@@ -50,6 +50,19 @@ class Seen:
     layers: Tensor
 
 
+@dataclass(frozen=True)
+class Cut:
+    """A picture as the tower takes it in: rows and columns of visual tokens, and its patches.
+
+    Shapes:
+        patches: [patches, 3 * side * side] uint8
+    """
+
+    rows: int
+    columns: int
+    patches: NDArray[np.uint8]
+
+
 @dataclass
 class Sights:
     """What came of looking: pictures by reference and size, what the tower made of each by key.
@@ -111,7 +124,7 @@ class PictureMemory:
         Raises:
             ImageError: a picture cannot be read; names its place.
         """
-        keys = {pair: f"{image_key(pair[0], self._read, at=at)}-{pair[1]}" for pair, at in wanted.items()}
+        keys = {pair: self.key(*pair, at=at) for pair, at in wanted.items()}
         first = {key: pair for pair, key in reversed(keys.items())}
         seen = {key: known for key in first if (known := self._find(key)) is not None}
         self.counts.in_memory += len(keys) - len(first)  # the same picture under another name
@@ -130,34 +143,57 @@ class PictureMemory:
     def _encode(
         self, keys: Sequence[str], pairs: Sequence[tuple[ImageRef, int]], places: Mapping[tuple[ImageRef, int], str]
     ) -> Iterator[tuple[str, Seen]]:
-        def prepare(pair: tuple[ImageRef, int]) -> tuple[tuple[int, int], NDArray[np.uint8]]:
-            picture = self._open(pair[0], at=places[pair])
-            least = min(self._least, pair[1])
-            grid = grid_of(picture.height, picture.width, side=self._side, least=least, most=pair[1])
-            size = (grid[1] * self._side, grid[0] * self._side)
-            return grid, self._patches.of(picture.resize(size, self._patches.resample))
+        def prepare(pair: tuple[ImageRef, int]) -> Cut:
+            return self.cut(pair[0], pair[1], at=places[pair])
 
-        waiting: list[tuple[str, tuple[int, int], NDArray[np.uint8]]] = []
+        waiting: list[tuple[str, Cut]] = []
         with ThreadPoolExecutor(min(_WORKERS, len(keys))) as workers:
-            for key, (grid, patches) in zip(keys, workers.map(prepare, pairs), strict=True):
-                if waiting and sum(len(rows) for *_, rows in waiting) + len(patches) > PATCHES_PER_LOOK:
+            for key, cut in zip(keys, workers.map(prepare, pairs), strict=True):
+                if waiting and sum(len(one.patches) for _, one in waiting) + len(cut.patches) > PATCHES_PER_LOOK:
                     yield from self._run(waiting)
                     waiting = []
-                waiting.append((key, grid, patches))
+                waiting.append((key, cut))
             yield from self._run(waiting)
 
-    def _run(self, batch: Sequence[tuple[str, tuple[int, int], NDArray[np.uint8]]]) -> Iterator[tuple[str, Seen]]:
-        merge = self._side // self._patches.side
-        grids = torch.tensor([[1, rows * merge, columns * merge] for _, (rows, columns), _ in batch])
-        values = torch.from_numpy(np.concatenate([patches for *_, patches in batch]))
+    def _run(self, batch: Sequence[tuple[str, Cut]]) -> Iterator[tuple[str, Seen]]:
         with torch.inference_mode():
-            out = self._see(values.to(self._device), grids.to(self._device), return_dict=True)
-            deep = getattr(out, "deepstack_features", None) or ()
-            layers = [torch.stack(one).to(self._dtype) for one in zip(out.pooler_output, *deep, strict=True)]
+            layers = self.see([cut for _, cut in batch])
         self.counts.calls += 1
         self.counts.encoded += len(batch)
-        for (key, grid, _), one in zip(batch, layers, strict=True):
-            yield key, Seen(Picture(key, *grid), one)
+        for (key, cut), one in zip(batch, layers, strict=True):
+            yield key, Seen(Picture(key, cut.rows, cut.columns), one)
+
+    def key(self, ref: ImageRef, size: int, *, at: str) -> str:
+        """Names a picture at a size by its content.
+
+        Raises:
+            ImageError: it cannot be read; names the place.
+        """
+        return f"{image_key(ref, self._read, at=at)}-{size}"
+
+    def cut(self, ref: ImageRef, size: int, *, at: str) -> Cut:
+        """A picture in patches, scaled to so many visual tokens at most.
+
+        Raises:
+            ImageError: it cannot be read; names the place.
+        """
+        picture = self._open(ref, at=at)
+        rows, columns = grid_of(picture.height, picture.width, side=self._side, least=min(self._least, size), most=size)
+        scaled = picture.resize((columns * self._side, rows * self._side), self._patches.resample)
+        return Cut(rows, columns, self._patches.of(scaled))
+
+    def see(self, cuts: Sequence[Cut]) -> list[Tensor]:
+        """What the tower makes of pictures; gradients flow unless they are switched off.
+
+        Shapes:
+            return: one [1 + deepstack, tokens, dim] a picture
+        """
+        merge = self._side // self._patches.side
+        grids = torch.tensor([[1, cut.rows * merge, cut.columns * merge] for cut in cuts])
+        values = torch.from_numpy(np.concatenate([cut.patches for cut in cuts]))
+        out = self._see(values.to(self._device), grids.to(self._device), return_dict=True)
+        deep = getattr(out, "deepstack_features", None) or ()
+        return [torch.stack(one).to(self._dtype) for one in zip(out.pooler_output, *deep, strict=True)]
 
     def _find(self, key: str) -> Seen | None:
         found = self._kept.get(key)

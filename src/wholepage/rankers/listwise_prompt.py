@@ -107,6 +107,7 @@ class Request:
     Attributes:
         name: what identifiers are drawn for.  head: shared by all windows.
         entries: one a result, all but its identifier.
+        again: where in ``task`` the query is said again, from and up to.
         cut: kept tokens by result id, of texts that were cut; the query's under ``""``.
         left: pictures not shown, by result id.
     """
@@ -116,6 +117,7 @@ class Request:
     head: Passage
     entries: tuple[Passage, ...]
     task: tuple[int, ...]
+    again: tuple[int, int]
     cut: Mapping[str, int]
     left: Mapping[str, int]
 
@@ -176,6 +178,11 @@ class WindowPrompter:
     def sees(self) -> bool:
         """Whether pictures are shown."""
         return self._marks is not None
+
+    @property
+    def window_limit(self) -> int:
+        """Results of a window at most: the letters there are."""
+        return len(self.words.pool)
 
     def shown(self, result: Result) -> tuple[ImageRef, ...]:
         """The pictures of a result that a prompt shows: of a video's many frames, some spread over its length."""
@@ -240,7 +247,9 @@ class WindowPrompter:
             cut[""] = len(query)
         asked = [pictures[ref] for ref in self.asked(page.query)]
         head = [*before, *self._query, *self._shown_tokens(asked), *query, *self._results]
-        task = [*self._again, *(query or (self._above if asked else ())), *self._task, *after, *self._open]
+        said = query or (self._above if asked else [])
+        task = [*self._again, *said, *self._task, *after, *self._open]
+        again = len(self._again), len(self._again) + len(said)
         entries, left = [], {}
         texts = self.words.begin([result.text for result in page.results], fit.text_tokens)
         for result, (text, more) in zip(page.results, texts, strict=True):
@@ -250,7 +259,7 @@ class WindowPrompter:
             if len(result.images) > len(shown):
                 left[result.result_id] = len(result.images) - len(shown)
             entries.append(self._entry(shown, text, code))
-        return Request(page.query_id, fit, self._passage(head, asked), tuple(entries), tuple(task), cut, left)
+        return Request(page.query_id, fit, self._passage(head, asked), tuple(entries), tuple(task), again, cut, left)
 
     def window(self, request: Request, items: Sequence[int], identifiers: Identifiers) -> WindowPrompt:
         """The prompt of a window: these results, in this order, under these identifiers."""
