@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -109,7 +110,7 @@ def copied(student: Pretrained) -> Pretrained:
     """Another model with the same weights: training changes the one it is given."""
     with tempfile.TemporaryDirectory() as scratch:
         student.write(Path(scratch))
-        return load_pretrained(scratch)
+        return replace(load_pretrained(scratch), name=student.name)
 
 
 def train(folder: Path, seed: int, pool: Mapping[ListKind, list[TaughtList]]) -> None:

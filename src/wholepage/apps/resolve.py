@@ -21,6 +21,7 @@ from wholepage.rankers.encoders import (
 )
 from wholepage.rankers.image import DualEncoder, MobileNetEncoder, PixelDescriptor
 from wholepage.rankers.matching import ResultVectors
+from wholepage.rankers.shipped import SHIPPED, shipped
 from wholepage.rankers.text import MINILM, SentenceEncoder
 from wholepage.rankers.weights import read_manifest
 
@@ -132,11 +133,13 @@ def vectors_for(
 
 
 def model_folder(path: str | Path) -> Path:
-    """The path of a model folder.
+    """The path of a model folder; ``listwise-small`` comes with the package.
 
     Raises:
         NotFound: there is no such folder.
     """
+    if str(path) in SHIPPED:
+        return shipped(str(path))
     folder = Path(path).expanduser()
     if not folder.is_dir():
         raise NotFound(

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -81,7 +81,7 @@ def teach_names(
     module = run(
         lambda: _Namer(student, pictures, words),
         len(cuts),
-        lambda namer, batch: namer.loss([cuts[i] for i in batch], held[batch]),
+        lambda namer, batch: cast(_Namer, namer).loss([cuts[i] for i in batch], held[batch]),
         naming.loop,
         content=fingerprint({"words": words, "held": held}),
         folder=folder,
@@ -123,7 +123,7 @@ class _Namer(nn.Module):
         self.model: Any = student.model.requires_grad_(False)
         self.model.model.visual.requires_grad_(True)
         self.scale, self.bias = nn.Parameter(torch.tensor(10.0)), nn.Parameter(torch.tensor(-5.0))
-        embeddings = student.embed.weight.detach()[words]  # type: ignore[index, union-attr, operator]
+        embeddings = cast(Tensor, student.embed.weight).detach()[words]
         self._length = float(embeddings.norm(dim=1).mean())
         self.register_buffer("names", normalize(embeddings - embeddings.mean(dim=0), dim=1), persistent=False)
         self._pictures = [pictures]  # in a list: it is no part of the module
@@ -137,4 +137,5 @@ class _Namer(nn.Module):
         wanted = held.to(best.device).float()
         weight = torch.where(wanted > 0, 0.5 / wanted.mean().clamp(min=1e-6), 0.5 / (1 - wanted.mean()))
         named = binary_cross_entropy_with_logits(self.scale * best + self.bias, wanted, weight=weight)
-        return named + (lengths / self._length - 1.0).square().mean()
+        found: Tensor = named + (lengths / self._length - 1.0).square().mean()
+        return found

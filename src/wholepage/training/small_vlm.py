@@ -245,7 +245,8 @@ def _meant(tokenizer: Any, meaning: Meaning, sizes: SmallVlm) -> NDArray[np.floa
     kept = centred @ directions[:room].T / np.sqrt(np.maximum(spread[:room], 1e-9))
     lengths = np.linalg.norm(kept, axis=1, keepdims=True)
     share = np.sqrt(room / sizes.dim)
-    return (kept / np.maximum(lengths, 1e-9) * share).astype(np.float32)
+    rows: NDArray[np.float32] = (kept / np.maximum(lengths, 1e-9) * share).astype(np.float32)
+    return rows
 
 
 class _Habits:
