@@ -18,7 +18,7 @@ import typer
 import typer.main
 from typer.testing import CliRunner
 
-from wholepage.apps import campaigns, recipes, study_recipe
+from wholepage.apps import campaigns, nexus_recipe, recipes, study_recipe
 from wholepage.apps.cli import app
 from wholepage.apps.places import open_collection
 from wholepage.pages.errors import WholepageError
@@ -92,7 +92,9 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_there_are_guides_with_blocks_of_every_kind() -> None:
-    assert {"annotation", "choosing-labels", "interchange", "listwise", "training", "studies", "vlm"} <= set(GUIDES)
+    assert {"annotation", "choosing-labels", "interchange", "listwise", "nexus", "training", "studies", "vlm"} <= set(
+        GUIDES
+    )
     assert {found for text in GUIDES.values() for found, _ in _BLOCK.findall(text)} == {"bash", "python", "py", "toml"}
     assert len(LINES) >= 10
     assert len(RUNNABLE) >= 2
@@ -124,12 +126,18 @@ def test_recipe_is_read(guide: str, text: str, tmp_path: Path) -> None:
     path.write_text(text, encoding="utf-8")
     if guide == "annotation":
         assert campaigns.read_settings(path, {}).engine == "hmm"
+    elif guide == "nexus":
+        assert nexus_recipe.read_nexus_recipe(path).out is not None
     elif "experiments" in tomllib.loads(text):
         assert study_recipe.cells(study_recipe.read_recipe(path), 1)
     else:
         assert recipes.read_recipe(path).out is not None
     path.write_text(f"nope = 1\n{text}", encoding="utf-8")
-    reader = {"studies": study_recipe.read_recipe, "annotation": lambda p: campaigns.read_settings(p, {})}
+    reader = {
+        "studies": study_recipe.read_recipe,
+        "annotation": lambda p: campaigns.read_settings(p, {}),
+        "nexus": nexus_recipe.read_nexus_recipe,
+    }
     with pytest.raises(WholepageError, match="nope"):
         reader.get(guide, recipes.read_recipe)(path)
 

@@ -1,7 +1,8 @@
 """``wholepage demo``, ``compare`` and ``train``: commands that learn.
 
 ``demo`` needs nothing: it generates its pages. ``compare`` runs the same experiment on a collection. ``train`` only
-trains, and keeps the model: ``train smar`` a page reranker, ``train text`` and its like the ranker of one modality.
+trains, and keeps the model: ``train smar`` a page reranker, ``train text`` and its like the ranker of one modality,
+``train nexus`` a listwise ranker (``command_nexus``).
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from wholepage.apps import command_nexus
 
 if TYPE_CHECKING:
     from wholepage.apps.comparison import Outcome
@@ -222,6 +225,9 @@ def train_smar(
     for modality, count in facts.get("truncated", {}).items():
         note(f"{count} labelled {modality} results were longer than their ranker reads; it read their beginning")
     note(f"trained on {facts['page_labels']} page judgments of {facts['pages']} pages; model: {folder}")
+
+
+train.command("nexus")(command_nexus.train_nexus)
 
 
 class _Kind(StrEnum):

@@ -10,8 +10,6 @@ Run one: wholepage train smar recipes/smar_synthetic_cpu.toml
 
 from __future__ import annotations
 
-import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,7 +17,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from wholepage.annotation.selection import parse_strategy
-from wholepage.apps.places import file_there
+from wholepage.apps.recipe_tables import as_json, filled, named, read_tables, whole
 from wholepage.pages.errors import InputError, RecordError
 from wholepage.pages.lines import decode
 from wholepage.pages.model import Modality
@@ -246,13 +244,9 @@ def read_recipe(path: str | Path) -> Recipe:
         NotFound: there is no such file.
         RecordError: it is not TOML, or a field is unknown, missing, of another type or out of range; says which.
     """
-    path = file_there(path, "recipe")
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecordError(path, 0, "file", str(error), "TOML in UTF-8", "mend the file") from error
-    tables = {name: _filled(_TRAINED.get(name), table) for name, table in tables.items()}
-    file = decode(msgspec.json.Decoder(_File), path, 0, _json(path, tables))
+    path, tables = read_tables(path)
+    tables = {name: filled(_TRAINED.get(name), table) for name, table in tables.items()}
+    file = decode(msgspec.json.Decoder(_File), path, 0, as_json(path, tables))
     single = {modality: _single(path, modality, table) for modality, table in file.single.items()}
     plain = {name: getattr(file, name) for name in ("select", "smar", "calibrate", "distill")}
     return _beside(path.parent, Recipe(file.data, file.encoders, single, out=file.out, **plain))
@@ -263,58 +257,32 @@ def _single(path: Path, modality: Modality, table: dict[str, Any]) -> Single:
     place = f"single.{modality.value}."
     if not isinstance(kind, str) or kind not in KINDS:
         raise RecordError(path, 0, f"{place}kind", repr(kind), ", ".join(KINDS), "write one of them")
-    settings = _filled(_TRAINED.get(kind), {name: value for name, value in table.items() if name != "kind"})
+    settings = filled(_TRAINED.get(kind), {name: value for name, value in table.items() if name != "kind"})
     decoder: msgspec.json.Decoder[Single] = msgspec.json.Decoder(KINDS[kind])
-    return decode(decoder, path, 0, _json(path, settings), place=place)
-
-
-def _filled(default: msgspec.Struct | None, table: Any) -> Any:
-    """A table whose own tables are filled up from the defaults of what it sets.
-
-    ``[smar.loop]`` with one field changes that field of SMAR's loop; it is not a loop of another's defaults.
-    """
-    if default is None or not isinstance(table, dict):
-        return table
-    filled = dict(table)
-    for name, value in table.items():
-        inner = getattr(default, name, None)
-        if isinstance(value, dict) and isinstance(inner, msgspec.Struct):
-            filled[name] = msgspec.to_builtins(inner) | _filled(inner, value)
-    return filled
-
-
-def _json(path: Path, tables: Mapping[str, Any]) -> bytes:
-    """The tables as the JSON whose reader names the field of an error."""
-    try:
-        return msgspec.json.encode(tables)
-    except (TypeError, OverflowError) as error:
-        raise RecordError(path, 0, "file", str(error), "plain values", "mend the file") from error
+    return decode(decoder, path, 0, as_json(path, settings), place=place)
 
 
 def _beside(folder: Path, recipe: Recipe) -> Recipe:
     """The recipe with its relative paths made whole."""
 
-    def whole(path: str | None) -> str | None:
-        return None if path is None else os.path.normpath(folder / Path(path).expanduser())
-
-    def named(model: str) -> str:
-        return str(whole(model)) if model.startswith((".", "~", "/")) else model  # others are names or hub ids
-
     def single(kind: Single) -> Single:
         if isinstance(kind, ModelFolder):
-            return ModelFolder(str(whole(kind.folder)))
+            return ModelFolder(str(whole(folder, kind.folder)))
         if isinstance(kind, CrossEncoderConfig):
-            return msgspec.structs.replace(kind, model=named(kind.model))
+            return msgspec.structs.replace(kind, model=named(folder, kind.model))
         return kind
 
     data = recipe.data
     return msgspec.structs.replace(
         recipe,
         data=msgspec.structs.replace(
-            data, pages=whole(data.pages), root=whole(data.root), judgments=whole(data.judgments)
+            data,
+            pages=whole(folder, data.pages),
+            root=whole(folder, data.root),
+            judgments=whole(folder, data.judgments),
         ),
-        encoders=Encoders(named(recipe.encoders.text), named(recipe.encoders.image)),
+        encoders=Encoders(named(folder, recipe.encoders.text), named(folder, recipe.encoders.image)),
         single={modality: single(kind) for modality, kind in recipe.single.items()},
-        select=msgspec.structs.replace(recipe.select, labels=whole(recipe.select.labels)),
-        out=None if recipe.out is None else Out(str(whole(recipe.out.folder))),
+        select=msgspec.structs.replace(recipe.select, labels=whole(folder, recipe.select.labels)),
+        out=None if recipe.out is None else Out(str(whole(folder, recipe.out.folder))),
     )
