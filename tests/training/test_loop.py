@@ -288,9 +288,10 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
     resumed = run(make, COUNT, squared, config, folder=folder, progress=lambda d, t, w: steps.append(d))
     assert same(resumed, train(config))
     assert steps[-1] == 20
-    if where == "in the step":
-        saved = (at - 1) // checkpoint_steps * checkpoint_steps
-        assert steps[0] == saved + 1  # it went on, and did not start again
+    # Of the moves, the first save takes one and each other two: the save after step s is the moves 2s - 2 and 2s - 1.
+    saved = (at - 1) // 2 if where == "between the renames" else (at - 1) // checkpoint_steps * checkpoint_steps
+    assert steps[0] == saved + 1  # it went on, and did not start again
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]  # nothing half written is left
 
 
 class Stop(Exception):

@@ -167,7 +167,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise WeightsError(
             f"{folder}: got no readable {MANIFEST} ({error.strerror}); allowed: a folder made by save; check the path"
         ) from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise WeightsError(f"{path}: got {error}; allowed: the JSON that save wrote; save the model again") from error
     version = raw.get("format_version") if isinstance(raw, dict) else None
     if isinstance(version, int) and version > FORMAT_VERSION:

@@ -1,8 +1,13 @@
-"""The one training loop: shuffle, accumulate, clip, step, checkpoint, resume. On ``accelerate``.
+"""The one training loop: shuffle, accumulate, clip, step, checkpoint, resume. In one process or many.
 
 A run is a pure function of (module, data, loss, ``LoopConfig``). A run that was killed goes on from its last checkpoint
 and ends with the same weights as one that was not: to the bit on a CPU, on a GPU as far as its sums repeat themselves.
 Checkpoints are safetensors and JSON, written whole or not at all.
+
+Under ``torchrun --nproc_per_node N`` (on GPUs also ``accelerate launch``) the same program trains in N processes: all
+draw the same batches, each takes its rows, and their gradients are summed, each row with the same weight. Where the
+loss is a mean over its rows and draws no lots, N processes do what one does, up to the order of sums. The first process
+alone writes and tells. (``accelerate`` says who and where the processes are; it does not change the arithmetic.)
 """
 
 from __future__ import annotations
@@ -11,22 +16,24 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar, get_args
 
 import msgspec
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate.utils import convert_to_fp32
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from wholepage.pages.errors import InputError, WeightsError
-from wholepage.rankers.tower import load_state
-from wholepage.rankers.weights import load_model, save_model
+from wholepage.pages.errors import InputError
 from wholepage.training.batches import shuffled
+from wholepage.training.loop_checkpoint import read_checkpoint, reseed, seeded, tidy, write_checkpoint
+from wholepage.training.loop_processes import Processes
 
-CHECKPOINT_KIND = "checkpoint"
+Precision = Literal["fp32", "bf16"]
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -43,7 +50,9 @@ class LoopConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         epochs; batch_size: lists a step; learning_rate: at its peak, reached after a tenth of the run, then down to 0;
         weight_decay; max_norm: of the gradient; accumulate: batches a step; seed: of order, dropout and first weights;
-        checkpoint_steps: steps between two checkpoints, 0 = only at the end of every epoch.
+        checkpoint_steps: steps between two checkpoints, 0 = only at the end of every epoch;
+        precision: ``bf16`` = the loss is computed under autocast (matrix products in bfloat16; the module's outputs,
+            weights, gradients and optimizer as they are, float32).
     """
 
     epochs: int = 15
@@ -54,6 +63,7 @@ class LoopConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     accumulate: int = 1
     seed: int = 0
     checkpoint_steps: int = 0
+    precision: Precision = "fp32"
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "learning_rate", "max_norm", "accumulate"):
@@ -62,6 +72,10 @@ class LoopConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for name in ("weight_decay", "seed", "checkpoint_steps"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"LoopConfig.{name}: got {getattr(self, name)}; allowed: 0 or more; set it higher")
+        if self.precision not in get_args(Precision):
+            raise InputError(
+                f"LoopConfig.precision: got {self.precision!r}; allowed: {get_args(Precision)}; name one of them"
+            )
 
 
 def run(
@@ -74,33 +88,63 @@ def run(
     folder: Path | None = None,
     progress: Progress | None = None,
     what: str = "training",
+    learning_rates: Callable[[str], float] | None = None,
 ) -> M:
     """Train a module from its seed, or from where the last run was killed.
 
     Args:
-        make: builds the module; called under the run's seed.
+        make: builds the module; called under the run's seed. Parameters that need no gradient are neither trained nor
+            kept in checkpoints, but a checkpoint is resumed only beside the same ones.
         count: how many training items ``loss`` can be asked about.
-        loss: one scalar a batch; it must be finite.
+        loss: one scalar a batch; it must be finite. In several processes, a mean over the rows it is given.
         content: names the training data and whatever sets the loss (``content_hash``), so that a checkpoint is never
             resumed on anything else.
-        folder: keeps the checkpoint; may be missing or empty. None = nothing is kept.
-        progress: called after every step.
+        folder: keeps the checkpoint; may be missing or empty. None = nothing is kept. Processes share it.
+        progress: called after every step, in the first process.
+        learning_rates: by the name of a parameter, what multiple of the learning rate it gets; None = 1 each.
     Returns:
         The trained module on the CPU, in evaluation mode.
     Raises:
-        InputError: there is nothing to train on, or the loss or its gradient is not finite.
-        WeightsError: the folder holds the checkpoint of another run.
+        InputError: there is nothing to train on or nothing to train, the loss or its gradient is not finite, or
+            processes were given different things.
+        WeightsError: the folder holds the checkpoint of another run, or a damaged one.
     """
     if count < 1:
         raise InputError(f"{what}: got no training items; allowed: at least one; check the split and the judgments")
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):  # manual_seed seeds all of them
-        torch.manual_seed(config.seed)
-        return _Run(make(), count, loss, config, content, folder, progress, what).to_end()
+    with seeded(config.seed):
+        return _Run(make(), count, loss, config, content, folder, progress, what, learning_rates).to_end()
 
 
 def device_of(module: nn.Module) -> torch.device:
     """Where a module's weights are; a loss brings its inputs there."""
     return next(module.parameters()).device
+
+
+def checkpointed(module: M) -> M:
+    """Trade time for memory: the module's layers compute their activations once more in the backward pass.
+
+    Gradients stay the same. Where adapters are trained on a frozen model, its inputs get gradients, so that they flow.
+
+    Raises:
+        InputError: the module does not offer it.
+    """
+    names = ("activation_checkpointing_enable", "gradient_checkpointing_enable")  # the newer name of transformers first
+    for name in names:
+        enable = getattr(module, name, None)
+        if enable is None:
+            continue
+        try:
+            enable(**{name.replace("enable", "kwargs"): {"use_reentrant": False}})
+        except ValueError as error:
+            raise InputError(
+                f"{type(module).__name__}: got {error}; allowed: a model whose layers can be computed again; train it "
+                "without, with a smaller batch and accumulate above 1"
+            ) from error
+        return module
+    raise InputError(
+        f"{type(module).__name__}: got none of {names}; allowed: a model of transformers or peft; give the model "
+        "inside this module, or train without"
+    )
 
 
 def content_hash(settings: object, arrays: Iterable[NDArray[Any]]) -> str:
@@ -123,35 +167,40 @@ class _Run(Generic[M]):
         folder: Path | None,
         progress: Progress | None,
         what: str,
+        learning_rates: Callable[[str], float] | None,
     ) -> None:
         self.count, self.loss, self.config, self.folder = count, loss, config, folder
         self.progress, self.what = progress, what
         batches = -(-count // config.batch_size)
         self.steps_per_epoch = -(-batches // config.accumulate)
         self.total = self.steps_per_epoch * config.epochs
-        self.accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
-        optimizer = torch.optim.AdamW(
-            module.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, foreach=False
+        self.processes = Processes()
+        self.device = self.processes.device
+        _check_precision(config.precision, self.device)
+        multiples = _multiples(module, learning_rates, what)
+        self.identity = _identity(module, count, config, content, what, multiples)
+        self.module = module.to(self.device)
+        self.optimizer = torch.optim.AdamW(
+            _groups(module, multiples), lr=config.learning_rate, weight_decay=config.weight_decay, foreach=False
         )
-        self.module, self.optimizer = self.accelerator.prepare(module, optimizer)
-        self.identity = _identity(module, count, config, content, what)
         self.done = 0
 
     def to_end(self) -> M:
-        self._resume()
+        if self.folder is not None:
+            if self.processes.first:
+                tidy(self.folder)
+            self.processes.wait()
+            self.done = read_checkpoint(self.folder, self.identity, self.module, self.optimizer, self.device)
+        self.processes.check_alike(self.identity, self.done, self.what)
         self.module.train()
-        for step, batches in enumerate(self._steps()):
-            if step < self.done:
-                continue
-            self._step(batches)
-            self.done = step + 1
-            every = self.config.checkpoint_steps or self.steps_per_epoch
-            if self.folder is not None and (self.done % every == 0 or self.done == self.total):
-                self._checkpoint()
-            if self.progress:
-                self.progress(self.done, self.total, self.what)
-        trained: M = self.accelerator.unwrap_model(self.module)
-        return trained.cpu().eval()
+        with self._outputs():
+            for batches in islice(self._steps(), self.done, None):
+                self._step(batches)
+                self.done += 1
+                self._keep()
+                if self.progress and self.processes.first:
+                    self.progress(self.done, self.total, self.what)
+        return self.module.cpu().eval()
 
     def _steps(self) -> Iterator[list[list[int]]]:
         """The batches of every step of the run, a pure function of the seed."""
@@ -163,16 +212,42 @@ class _Run(Generic[M]):
                 yield batches[start : start + config.accumulate]
 
     def _step(self, batches: list[list[int]]) -> None:
+        rate = self.config.learning_rate * warm_then_cosine(self.done, self.total)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * warm_then_cosine(self.done, self.total)
+            group["lr"] = rate * group["multiple"]
+        if not self.processes.first:
+            # Lots of their own, which nobody needs to keep. Those of the first process go on from step to step.
+            reseed(_seed_of(self.config.seed, self.processes.index, self.done))
         self.optimizer.zero_grad()
         for batch in batches:
-            value = self.loss(self.module, batch)
-            self._check_finite("loss", value)
-            self.accelerator.backward(value / len(batches))
-        norm = self.accelerator.clip_grad_norm_(self.module.parameters(), self.config.max_norm)
+            self._learn(batch, len(batches))
+        self.processes.sum_gradients(p for group in self.optimizer.param_groups for p in group["params"])
+        norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.config.max_norm)
         self._check_finite("a gradient of norm", norm)
         self.optimizer.step()
+
+    def _learn(self, batch: list[int], batches: int) -> None:
+        part = self.processes.part(batch)
+        value = torch.zeros((), device=self.device)
+        if part:
+            with self._autocast():
+                value = self.loss(self.module, part)
+            if len(part) < len(batch):
+                value = value * (len(part) / len(batch))
+        self._check_finite("loss", self.processes.total(value))
+        if part:
+            (value / batches).backward()  # type: ignore[no-untyped-call]
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self.config.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    def _outputs(self) -> AbstractContextManager[object]:
+        """Inside, the module's outputs are float32, whatever it computes in, and so is what a loss makes of them."""
+        if self.config.precision == "fp32":
+            return nullcontext()
+        return self.module.register_forward_hook(lambda module, given, output: convert_to_fp32(output))
 
     def _check_finite(self, what: str, value: Tensor) -> None:
         found = float(value.detach())
@@ -182,39 +257,13 @@ class _Run(Generic[M]):
                 "look for broken features, or lower learning_rate"
             )
 
-    def _checkpoint(self) -> None:
-        if self.folder is None or not self.accelerator.is_main_process:
+    def _keep(self) -> None:
+        every = self.config.checkpoint_steps or self.steps_per_epoch
+        if self.folder is None or not (self.done % every == 0 or self.done == self.total):
             return
-        module = self.accelerator.unwrap_model(self.module)
-        arrays = {f"model.{key}": value.detach().cpu().numpy() for key, value in module.state_dict().items()}
-        for index, state in self.optimizer.state_dict()["state"].items():
-            arrays |= {f"optimizer.{index}.{key}": np.asarray(value.cpu()) for key, value in state.items()}
-        arrays["rng"] = torch.get_rng_state().numpy()
-        if self.accelerator.device.type == "cuda":
-            arrays["rng.cuda"] = torch.cuda.get_rng_state(self.accelerator.device).numpy()
-        save_model(self.folder, CHECKPOINT_KIND, {"run": self.identity, "done": self.done}, arrays)
-
-    def _resume(self) -> None:
-        if self.folder is None or not self.folder.exists() or (self.folder.is_dir() and not any(self.folder.iterdir())):
-            return
-        config, arrays = load_model(self.folder, CHECKPOINT_KIND)
-        if config["run"] != self.identity:
-            raise WeightsError(
-                f"{self.folder}: got the checkpoint of another run (data, seed, sizes or settings differ); allowed: "
-                "this run's own; name another folder, or remove this one"
-            )
-        load_state(self.accelerator.unwrap_model(self.module), arrays, "model.", self.folder)
-        state: dict[int, dict[str, Any]] = {}
-        for key, value in arrays.items():
-            if key.startswith("optimizer."):
-                _, index, name = key.split(".", 2)
-                state.setdefault(int(index), {})[name] = torch.from_numpy(np.array(value))
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
-        torch.set_rng_state(torch.from_numpy(np.array(arrays["rng"])))
-        if self.accelerator.device.type == "cuda" and "rng.cuda" in arrays:
-            torch.cuda.set_rng_state(torch.from_numpy(np.array(arrays["rng.cuda"])), self.accelerator.device)
-        self.done = int(config["done"])
+        if self.processes.first:
+            write_checkpoint(self.folder, self.identity, self.done, self.module, self.optimizer, self.device)
+        self.processes.wait()
 
 
 def warm_then_cosine(step: int, total: int) -> float:
@@ -225,10 +274,57 @@ def warm_then_cosine(step: int, total: int) -> float:
     return float(0.5 * (1 + np.cos(np.pi * (step - warm) / max(1, total - warm))))
 
 
-def _identity(module: nn.Module, count: int, config: LoopConfig, content: str, what: str) -> str:
-    """What a run is, as a hash: first weights, data, number of items, settings."""
-    digest = hashlib.sha256(json.dumps([what, content, count, msgspec.to_builtins(config)], sort_keys=True).encode())
+def _check_precision(precision: Precision, device: torch.device) -> None:
+    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise InputError(
+            f"LoopConfig.precision: got 'bf16' on {torch.cuda.get_device_name(device)}, which cannot compute in it; "
+            "allowed here: 'fp32'; change it, or take a newer GPU"
+        )
+
+
+def _multiples(module: nn.Module, learning_rates: Callable[[str], float] | None, what: str) -> dict[str, float]:
+    """Multiple of the learning rate of each parameter that is trained, by name."""
+    names = [name for name, parameter in module.named_parameters() if parameter.requires_grad]
+    if not names:
+        raise InputError(
+            f"{what}: got a module without parameters to train; allowed: at least one with requires_grad; freeze fewer"
+        )
+    multiples = {name: 1.0 if learning_rates is None else float(learning_rates(name)) for name in names}
+    for name, multiple in multiples.items():
+        if not 0 < multiple < math.inf:
+            raise InputError(
+                f"{what}: learning_rates({name!r}): got {multiple}; allowed: above 0 and finite; to keep a parameter "
+                "as it is, set its requires_grad to False"
+            )
+    return multiples
+
+
+def _groups(module: nn.Module, multiples: dict[str, float]) -> list[dict[str, Any]]:
+    """Parameters by their multiple, for the optimizer."""
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in module.named_parameters():
+        if name in multiples:
+            groups.setdefault(multiples[name], []).append(parameter)
+    return [{"params": parameters, "multiple": multiple} for multiple, parameters in groups.items()]
+
+
+def _seed_of(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
+
+
+def _identity(
+    module: nn.Module, count: int, config: LoopConfig, content: str, what: str, multiples: dict[str, float]
+) -> str:
+    """What a run is, as a hash: first weights (frozen ones too), data, number of items, settings."""
+    settings = msgspec.to_builtins(config)
+    # What is as it was before there was a choice is left out, so that older checkpoints go on.
+    if config.precision == "fp32":
+        del settings["precision"]
+    named: list[Any] = [what, content, count, settings]
+    if set(multiples.values()) != {1.0}:
+        named.append(multiples)
+    digest = hashlib.sha256(json.dumps(named, sort_keys=True).encode())
     for key, value in module.state_dict().items():
         digest.update(key.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
