@@ -5,8 +5,8 @@ Where from: a path, ``file:`` on this machine, ``data:image/...;base64,``, a mem
 an animation or a file of several sheets, the first one. A video is not opened here: it is a tuple of ``ImageRef``, one
 a frame, in time order.
 
-Sizes are checked before anything is decoded. Any file this process may read can be named: addresses from strangers
-must be checked before they come here.
+Sizes and structure are checked before anything is decoded. At worst, which is a WEBP, opening takes sixteen bytes a
+pixel. Any file this process may read can be named: addresses from strangers must be checked before they come here.
 """
 
 from __future__ import annotations
@@ -19,18 +19,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from wholepage.pages.errors import ImageError
 from wholepage.pages.image_bytes import MAX_BYTES, image_sha256, read_image_bytes, unreadable
+from wholepage.pages.image_structure import check_structure
 from wholepage.pages.model import ImageRef
 
-__all__ = ["FORMATS", "MAX_BYTES", "MAX_PIXELS", "image_sha256", "open_image", "read_image_bytes", "to_data_uri"]
+__all__ = [
+    "FORMATS", "MAX_BYTES", "MAX_PIXELS", "image_sha256", "image_size", "open_image", "read_image_bytes", "to_data_uri",
+]  # fmt: skip
 
 MAX_PIXELS = 50_000_000
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 
 _ORIENTATION = 0x0112
+_TILE_WIDTH, _TILE_LENGTH = 0x0142, 0x0143
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -67,10 +71,7 @@ def open_image(
         ImageError: missing, unreadable, too large, or an address of a kind not allowed.
     """
     raw = read_image_bytes(ref, max_bytes=max_bytes, allow_http=allow_http, timeout_s=timeout_s, at=at)
-    # Pillow's WEBP reader makes its canvas on opening.
-    _check_pixels(_webp_canvas(raw), max_pixels, ref.uri, at)
-    with _opened(raw, ref.uri, at) as picture:
-        _check_pixels(picture.size, max_pixels, ref.uri, at)
+    with _within(raw, max_pixels, ref.uri, at) as picture:
         try:
             picture.load()
         except _BROKEN as error:
@@ -79,6 +80,18 @@ def open_image(
             return _as_seen(picture)
         except (ValueError, OSError) as error:
             raise unreadable(ref.uri, at, f"colours that cannot be shown ({error})", "8 or 16 bits") from error
+
+
+def image_size(raw: bytes, *, max_pixels: int = MAX_PIXELS, uri: str = "", at: str = "") -> tuple[int, int]:
+    """Width and height of a picture file as its header says; no pixel is decoded, and none is turned.
+
+    Args:
+        uri, at: where the bytes came from and whose picture it is; for the message.
+    Raises:
+        ImageError: no picture of an allowed format, or larger than ``max_pixels``.
+    """
+    with _within(raw, max_pixels, uri or f"<{len(raw)} bytes>", at) as picture:
+        return picture.size
 
 
 def to_data_uri(image: Image.Image | bytes) -> str:
@@ -100,8 +113,21 @@ def to_data_uri(image: Image.Image | bytes) -> str:
 
 
 @contextmanager
+def _within(raw: bytes, max_pixels: int, uri: str, at: str) -> Iterator[Image.Image]:
+    """The picture with its header read and found within limits."""
+    # Pillow's WEBP reader makes its canvas on opening.
+    _check_pixels(_webp_canvas(raw), max_pixels, uri, at)
+    with _opened(raw, uri, at) as picture:
+        _check_pixels(picture.size, max_pixels, uri, at)
+        if isinstance(picture, TiffImagePlugin.TiffImageFile):
+            _check_pixels(_tile(picture, uri, at), max_pixels, uri, at)
+        yield picture
+
+
+@contextmanager
 def _opened(raw: bytes, uri: str, at: str) -> Iterator[Image.Image]:
     """The picture with its header read and its pixels not."""
+    check_structure(raw, uri, at)
     try:
         picture = Image.open(io.BytesIO(raw), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -117,6 +143,14 @@ def _check_pixels(size: tuple[int, int], max_pixels: int, uri: str, at: str) -> 
     if pixels > max_pixels:
         detail = f"got {size[0]} x {size[1]} = {pixels} pixels; allowed: {max_pixels}; shrink it, or raise max_pixels"
         raise ImageError(uri, "too-large", detail, at=at)
+
+
+def _tile(picture: TiffImagePlugin.TiffImageFile, uri: str, at: str) -> tuple[int, int]:
+    """Sides of one tile of a TIFF, which is decoded whole even where the picture is smaller; (0, 0) without tiles."""
+    width, length = (picture.tag_v2.get(tag, 0) for tag in (_TILE_WIDTH, _TILE_LENGTH))
+    if isinstance(width, int) and isinstance(length, int):
+        return width, length
+    raise unreadable(uri, at, "a TIFF whose tiles have no whole sides", "whole numbers", "save it anew")
 
 
 def _webp_canvas(raw: bytes) -> tuple[int, int]:
@@ -138,14 +172,17 @@ def _as_seen(picture: Image.Image) -> Image.Image:
     if picture.mode.startswith("I;16"):
         picture = Image.fromarray((np.asarray(picture).astype(np.uint16) >> 8).astype(np.uint8))
     if picture.has_transparency_data:
-        layer = picture.convert("RGBA")
+        # Copies only where one is needed: each takes as much memory as the picture.
+        layer = picture if picture.mode == "RGBA" else picture.convert("RGBA")
         seen = Image.new("RGB", layer.size, "white")
         seen.paste(layer, mask=layer.getchannel("A"))
     else:
-        seen = picture.convert("RGB")
+        seen = picture if picture.mode == "RGB" and turn is not None else picture.convert("RGB")
+    if turn is not None:
+        seen = seen.transpose(turn)
     # Whoever finds the EXIF in the copy would turn it twice.
     seen.info = {}
-    return seen.transpose(turn) if turn is not None else seen
+    return seen
 
 
 def _orientation(picture: Image.Image) -> int:
