@@ -18,13 +18,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from wholepage.training import loop, loop_processes
 from wholepage.training.loop import LoopConfig, run
 from wholepage.training.loop_processes import Processes
 
 SRC = Path(__file__).parents[2] / "src"
 COUNT = 16  # batches of 5, 5, 5 and 1: parts of 3 and 2, and in the last one of 1 and 0
 PLAIN = LoopConfig(epochs=20, batch_size=5, accumulate=2, learning_rate=0.02, max_norm=0.5, seed=3)
-SINGLE = LoopConfig(epochs=2, batch_size=1, learning_rate=0.02)
+SINGLE = LoopConfig(epochs=1, batch_size=1, learning_rate=0.02)
 RESUMED = LoopConfig(epochs=4, batch_size=4, checkpoint_steps=1, learning_rate=0.02)
 
 # Measured: after 40 steps weights (of size 1) differ by 6.0e-8, gradient norms by 1.8e-7 of themselves.
@@ -103,10 +104,23 @@ def refusal(**given: Any) -> np.ndarray:
     return np.array(str(caught.value))
 
 
+def summed(processes: Processes) -> dict[str, np.ndarray]:
+    """Gradients of several types and layouts, in parcels of 8 numbers at most."""
+    loop_processes._NUMBERS_PER_PARCEL = 8
+    given = [nn.Parameter(torch.zeros(2, 3).T), nn.Parameter(torch.zeros(20)), nn.Parameter(torch.zeros(3))]
+    given += [nn.Parameter(torch.zeros(2, dtype=torch.float64)), nn.Parameter(torch.zeros(1))]
+    for number, parameter in enumerate(given[:-1]):
+        if number != 2 or processes.first:  # the third has a gradient in the first process alone, the last in none
+            parameter.grad = (torch.arange(parameter.numel()).view_as(parameter) + number + 100.0 * processes.index).to(
+                parameter.dtype
+            )
+    processes.sum_gradients(given)
+    assert given.pop().grad is None
+    return {str(number): parameter.grad.numpy() for number, parameter in enumerate(given)}
+
+
 def each_process(folder: Path) -> None:
     """What each of the two processes does; its results go to one file a case."""
-    from wholepage.training import loop
-
     processes = Processes()
     me = processes.index
 
@@ -146,6 +160,7 @@ def each_process(folder: Path) -> None:
         "place": refusal(folder=folder / ("mine" if me == 0 else "nobody's")),
     }
     keep("refused", said)
+    keep("summed", summed(processes))
 
 
 @dataclass(frozen=True)
@@ -262,6 +277,14 @@ def test_all_processes_refuse_what_one_cannot_take(two: Results) -> None:
         assert "it: got loss nan at step 1 of 40" in str(said["loss"])
         assert "it: got 2 processes that differ" in str(said["content"])
         assert "it: got 2 processes that differ" in str(said["place"])
+
+
+def test_gradients_of_all_kinds_are_summed(two: Results) -> None:
+    for ours in two.of("summed"):
+        for number, (shape, dtype) in enumerate([((3, 2), "f4"), ((20,), "f4"), ((3,), "f4"), ((2,), "f8")]):
+            own = np.arange(np.prod(shape)).reshape(shape) + number
+            assert ours[str(number)].dtype == dtype
+            assert np.array_equal(ours[str(number)], own if number == 2 else 2 * own + 100)
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in /proc")

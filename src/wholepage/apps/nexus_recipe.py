@@ -270,5 +270,5 @@ def _check_lists(path: Path, recipe: NexusRecipe) -> None:
         used |= set(source.lists) if name in used else set()
     idle = [name for name in recipe.lists if name not in used]
     if idle:
-        allowed = "the lists of a stage: " + ", ".join(stage.name for stage in recipe.stages)
-        raise RecordError(path, 0, f"lists.{idle[0]}", "lists that no stage uses", allowed, "add a stage or remove it")
+        there = "the lists of a stage: " + ", ".join(stage.name for stage in recipe.stages)
+        raise RecordError(path, 0, f"lists.{idle[0]}", "lists that no stage uses", there, "add a stage or remove it")

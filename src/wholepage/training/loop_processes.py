@@ -12,7 +12,7 @@ A process that fails alone leaves the others waiting; the launcher ends them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 
@@ -26,6 +26,7 @@ from torch import Tensor, distributed, nn
 from wholepage.pages.errors import InputError
 
 _TYPES = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
+_NUMBERS_PER_PARCEL = 2**25  # 128 MiB in float32
 
 
 class Processes:
@@ -75,12 +76,17 @@ class Processes:
         given = list(parameters)
         known = torch.tensor([p.grad is not None for p in given], dtype=torch.int32, device=self.device)
         distributed.all_reduce(known, op=distributed.ReduceOp.MAX)
+        gradients: list[Tensor] = []
         for parameter, has in zip(given, known.tolist(), strict=True):
             if has:
-                own = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-                summed = own.detach().contiguous()
-                distributed.all_reduce(summed)
-                parameter.grad = summed
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+                gradients.append(parameter.grad)
+        for parcel in _parcels(gradients):
+            flat = torch.cat([gradient.reshape(-1) for gradient in parcel])
+            distributed.all_reduce(flat)
+            for gradient, summed in zip(parcel, flat.split([g.numel() for g in parcel]), strict=True):
+                gradient.copy_(summed.view_as(gradient))
 
     def check_alike(self, identity: str, done: int, what: str) -> None:
         """Refuse, in every process at once, to train together on different things or from different places.
@@ -106,3 +112,16 @@ class Processes:
         """Until every process is here."""
         if self.count > 1:
             distributed.barrier()
+
+
+def _parcels(gradients: Iterable[Tensor]) -> Iterator[list[Tensor]]:
+    """Gradients that are sent together: one message costs less than one for each of hundreds of adapters."""
+    parcel: list[Tensor] = []
+    for gradient in gradients:
+        full = sum(g.numel() for g in parcel) + gradient.numel() > _NUMBERS_PER_PARCEL
+        if parcel and (full or gradient.dtype != parcel[0].dtype):
+            yield parcel
+            parcel = []
+        parcel.append(gradient)
+    if parcel:
+        yield parcel
