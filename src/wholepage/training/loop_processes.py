@@ -85,8 +85,10 @@ class Processes:
         for parcel in _parcels(gradients):
             flat = torch.cat([gradient.reshape(-1) for gradient in parcel])
             distributed.all_reduce(flat)
-            for gradient, summed in zip(parcel, flat.split([g.numel() for g in parcel]), strict=True):
-                gradient.copy_(summed.view_as(gradient))
+            start = 0
+            for gradient in parcel:
+                gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
+                start += gradient.numel()
 
     def check_alike(self, identity: str, done: int, what: str) -> None:
         """Refuse, in every process at once, to train together on different things or from different places.
@@ -117,11 +119,13 @@ class Processes:
 def _parcels(gradients: Iterable[Tensor]) -> Iterator[list[Tensor]]:
     """Gradients that are sent together: one message costs less than one for each of hundreds of adapters."""
     parcel: list[Tensor] = []
+    numbers = 0
     for gradient in gradients:
-        full = sum(g.numel() for g in parcel) + gradient.numel() > _NUMBERS_PER_PARCEL
+        full = numbers + gradient.numel() > _NUMBERS_PER_PARCEL
         if parcel and (full or gradient.dtype != parcel[0].dtype):
             yield parcel
-            parcel = []
+            parcel, numbers = [], 0
         parcel.append(gradient)
+        numbers += gradient.numel()
     if parcel:
         yield parcel
