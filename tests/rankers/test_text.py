@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from transformers import BertConfig, BertForSequenceClassification, BertModel, BertTokenizerFast
 
@@ -13,7 +16,7 @@ from wholepage.pages.errors import WeightsError
 from wholepage.pages.model import ImageRef, Modality, Page, Query, Result
 from wholepage.pages.protocols import Scorer
 from wholepage.rankers.encoders import TextEncoder
-from wholepage.rankers.text import BiEncoderScorer, CrossEncoderScorer, SentenceEncoder, unit_rows
+from wholepage.rankers.text import BiEncoderScorer, CrossEncoderScorer, SentenceEncoder, in_passes, unit_rows
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "blue", "fox", "tree", "jumps", "over", "the", "##s"]
 
@@ -185,3 +188,25 @@ def test_bi_encoder_scores_are_cosines() -> None:
 
 def test_unit_rows() -> None:
     np.testing.assert_allclose(unit_rows(np.array([[3.0, 4.0], [0, 0]])), [[0.6, 0.8], [0, 0]])
+
+
+@given(st.lists(st.integers(0, 700), max_size=60), st.integers(1, 40))
+def test_passes_hold_every_row_once_in_order_of_length_and_little_is_filled_up(lengths: list[int], most: int) -> None:
+    passes = in_passes(lengths, most, "cpu")
+    rows = [row for one in passes for row in one]
+    assert sorted(rows) == list(range(len(lengths)))
+    assert [lengths[row] for row in rows] == sorted(lengths)
+    assert all(len(one) <= most for one in passes)
+    assert all(len(one) == 1 or len(one) * lengths[one[-1]] <= 512 for one in passes)
+    for one, following in itertools.pairwise(passes):
+        assert len(one) == most or (len(one) + 1) * lengths[following[0]] > 512, "no pass ends too early"
+    assert all(len(one) == most for one in in_passes(lengths, most, "cuda:0")[:-1]), "elsewhere only the number counts"
+
+
+def test_a_cross_encoder_that_reads_in_many_passes_gives_each_pair_its_own_score(tmp_path: Path) -> None:
+    folder = save_bert(tmp_path / "cross", BertForSequenceClassification)
+    texts = ["fox " * (1 + (7 * i) % 40) for i in range(50)]
+    together = CrossEncoderScorer(folder).score([page("red fox", *texts)])[0]
+    one_by_one = CrossEncoderScorer(folder, batch_size=1).score([page("red fox", *texts)])[0]
+    np.testing.assert_allclose(together, one_by_one, atol=1e-5)
+    assert CrossEncoderScorer(folder).max_tokens == CrossEncoderScorer(folder)._model.max_seq_length > 0

@@ -2,9 +2,10 @@
 
 Many threads may share a ``LiveCampaign``, and many processes a campaign. What is returned has been committed.
 
-A task that somebody is given is kept for them (a lease) for ``settings.lease_s``. Nobody answers what they were not
-given. An answer that comes after the lease has ended still counts as long as nobody else needs the place. Whoever sends
-the same again, because of a double click or a response that was lost, gets the entry they made, not a second one.
+A task that somebody is given, or takes, is kept for them (a lease) for ``settings.lease_s``. Nobody answers what is not
+kept for them. An answer that comes after the lease has ended still counts as long as nobody else needs the place.
+Whoever sends the same again, because of a double click or a response that was lost, gets the entry they made, not a
+second one.
 """
 
 from __future__ import annotations
@@ -76,6 +77,24 @@ class LiveCampaign(LiveLog):
 
         return self._alone(found, durable=False)
 
+    def take(self, who: str, task: Task) -> Assignment:
+        """Put before somebody a task that they chose themselves, on a page they look at; kept for them from now on.
+
+        Raises:
+            InputError: there is no such task, they have answered it, it is decided or has its answers, or others have
+                it before them.
+            Halted, BudgetSpent: as ``next``.
+        """
+
+        def kept(transaction: Transaction, now: datetime) -> Assignment:
+            self._campaign.check(self._trial(who, task, now))
+            if not self._room(transaction, who, task, now):
+                raise InputError(f"{task.key}: others have it before them; allowed: no more people; take another task")
+            self._lease(transaction, task, who, now)
+            return self._campaign.assignment(who, task)
+
+        return self._alone(kept, durable=False)
+
     def answer(
         self,
         who: str,
@@ -91,7 +110,7 @@ class LiveCampaign(LiveLog):
 
         Args:
             who: a person's id, or a model's name.
-            task: as ``next`` gave it.
+            task: as ``next`` or ``take`` gave it.
             grade, choice: as the task asks; the choice is of the task's sides, not of the screen's.
             seconds: how long it took.
             guideline: the version they had before them.
@@ -308,12 +327,16 @@ class LiveCampaign(LiveLog):
 
     def _open(self, who: str, task: Task, now: datetime) -> bool:
         """Whether somebody's answer to a task would be taken."""
-        said: dict[str, Any] = {"grade": 0} if task.kind is Kind.GRADE else {"choice": Choice.SAME}
-        said["source"] = "model" if is_model(who) else "person"
         try:
-            self._campaign.check(Answered(who, stamp(now), task, purpose=self._campaign.purpose(task), **said))
+            self._campaign.check(self._trial(who, task, now))
         except Halted:
             raise
         except InputError:
             return False
         return True
+
+    def _trial(self, who: str, task: Task, now: datetime) -> Answered:
+        """Some answer to a task, to see whether one would be taken."""
+        said: dict[str, Any] = {"grade": 0} if task.kind is Kind.GRADE else {"choice": Choice.SAME}
+        source: Literal["person", "model"] = "model" if is_model(who) else "person"
+        return Answered(who, stamp(now), task, purpose=self._campaign.purpose(task), source=source, **said)

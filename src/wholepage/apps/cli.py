@@ -18,6 +18,7 @@ from wholepage.apps import (
     command_evaluate,
     command_rank,
     command_select,
+    command_serve,
     command_study,
     command_train,
 )
@@ -80,6 +81,7 @@ app.add_typer(command_train.train, name="train")
 app.command("evaluate")(command_evaluate.evaluate)
 app.command("compare")(command_train.compare)
 app.command("study")(command_study.study)
+app.command("serve")(command_serve.serve)
 
 
 def main() -> None:

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from wholepage.pages.errors import InputError, WeightsError, require
 from wholepage.pages.model import Modality, Page
-from wholepage.rankers.text import MINILM, minilm_folder, scatter_scores, text_pairs
+from wholepage.rankers.packed_bert import can_pack, packed_logits
+from wholepage.rankers.text import MINILM, in_passes, minilm_folder, scatter_scores, text_pairs
 from wholepage.rankers.tower import check_modalities, settings_of
 from wholepage.rankers.weights import load_model, pretrained_source, save_model, unloadable
 
@@ -102,20 +103,21 @@ def pair_scores(
 ) -> NDArray[np.float32]:
     """The model's one output for every pair, a logit.
 
-    Pairs are read in order of their length; a pair's score is the same in any batch to 1e-5.
+    Pairs are read in order of their length (``text.in_passes``), a BERT's on a processor without padding
+    (``packed_bert``); a pair's score is the same in any batch to 1e-5.
 
     Shapes:
         return: [len(tokens)]
     """
     scores = np.zeros(len(tokens), np.float32)
-    order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]["input_ids"]))
     where = next(module.parameters()).device
     module.eval()
+    packs = can_pack(module)
     with torch.inference_mode():
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            given = padded([tokens[i] for i in rows], pad_id, where)
-            scores[rows] = module(**given).logits.squeeze(-1).float().cpu().numpy()
+        for rows in in_passes([len(pair["input_ids"]) for pair in tokens], batch_size, where.type):
+            batch = [tokens[i] for i in rows]
+            logits = packed_logits(module, batch) if packs else module(**padded(batch, pad_id, where)).logits
+            scores[rows] = logits.squeeze(-1).float().cpu().numpy()
     return scores
 
 
@@ -162,7 +164,7 @@ class TrainedCrossEncoder:
         reader: turns pairs into tokens; its ``truncated`` counts the pairs that were longer than it reads.
         members: sequence classifiers with one output, at least one.
         also: modalities it may order too, for want of labels of their own.
-        batch_size: pairs a forward pass.
+        batch_size: pairs a forward pass, at most.
         device: a torch device; None = the best there is.
     Raises:
         InputError: no member.

