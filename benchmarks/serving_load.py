@@ -13,6 +13,9 @@ One run, in this order:
   its own on one thread.
 - 1, 2 and 4 times the peak, every request with ``--timeout-s`` to live: documents a second that were answered in time,
   as a share of the peak (``goodput_1x``, ``goodput_2x``, ``goodput_4x``).
+- a worker killed: SIGKILL of one worker in the middle of the open loop at 70 %; requests that were not answered with
+  200 (``killed_lost``), the longest time without an answer from then on (``killed_gap_s``), and how long until all
+  workers are there again (``killed_back_s``).
 - the soak: 70 % for ``--soak-minutes``; the slope of a line through the memory of all processes, the first fifth left
   out (``rss_slope_mb_per_min``).
 - the drain: SIGTERM in the middle of the open loop; requests that were sent and got no answer at all (``drain_lost``).
@@ -28,13 +31,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -50,6 +56,7 @@ from wholepage.apps.places import cache_folder
 LOAD = 0.7
 OVERLOADS = (1, 2, 4)
 SAMPLE_S = 1.0
+_NOTICED_S = 0.5  # within which the end of a worker is seen
 ALIKE = 1e-4  # of two sigmoids, by different versions of the same libraries
 TARGETS = {"throughput_vs_infinity": 1.2, "goodput_1x": 0.95, "goodput_2x": 0.95, "goodput_4x": 0.9}
 BARE = """
@@ -104,11 +111,16 @@ class Run:
         return times * float(self.found["peak_documents_per_s"]) / self.asked.documents
 
     def loop(
-        self, server: Server, times: float, seconds: float, *, timeout_s: float | None = None, leave_at: float = -1.0
+        self,
+        server: Server,
+        times: float,
+        seconds: float,
+        *,
+        timeout_s: float | None = None,
+        at: tuple[float, Callable[[], None]] | None = None,
     ) -> list[Reply]:
-        """An open loop at so many times the peak."""
+        """An open loop at so many times the peak; ``at``: a moment, and what is done then."""
         moments = arrivals(self.rate(times), seconds, next(self._seeds))
-        at = (leave_at, server.leave) if leave_at >= 0 else None
         asks = self.asks(len(moments))
         return asyncio.run(open_loop(server.address, server.path, asks, moments, timeout_s=timeout_s, at=at))
 
@@ -146,6 +158,27 @@ class Run:
             told = {str(status): sum(r.status == status for r in replies) for status in {r.status for r in replies}}
             self.found[f"statuses_{times}x"] = dict(sorted(told.items()))
 
+    def killed(self, server: Server) -> None:
+        """What callers see of the sudden end of a worker."""
+        asked = self.asked
+        moment = asked.warm_s + 2.0
+        back: list[float] = []
+
+        def kill() -> None:
+            began = time.monotonic()
+            all_there = server.workers()
+            os.kill(all_there[0], signal.SIGKILL)
+            watcher = threading.Thread(target=lambda: back.append(_back_s(server, len(all_there), began)), daemon=True)
+            watcher.start()
+
+        replies = self.loop(server, LOAD, moment + max(asked.seconds, 15.0), at=(moment, kill))
+        ends = sorted(r.ended for r in replies if r.status == 200 and r.ended >= moment)
+        last_due = max(r.due for r in replies)
+        gaps = [b - a for a, b in itertools.pairwise([moment, *ends]) if a <= last_due]
+        self.found["killed_lost"] = sum(r.status != 200 for r in replies)
+        self.found["killed_gap_s"] = max(gaps)
+        self.found["killed_back_s"] = back[0] if back else float("nan")
+
     def soak(self, server: Server) -> None:
         """The slope of memory over minutes at 70 %."""
         samples: list[tuple[float, float]] = []
@@ -167,7 +200,7 @@ class Run:
 
     def drain(self, server: Server) -> None:
         """A signal under load: who had sent a request gets an answer; who comes later is not let in."""
-        replies = self.loop(server, LOAD, self.asked.warm_s + 4.0, leave_at=self.asked.warm_s)
+        replies = self.loop(server, LOAD, self.asked.warm_s + 4.0, at=(self.asked.warm_s, server.leave))
         lost = [r for r in replies if r.status == 0 and "ConnectError" not in r.problem]
         wrong = [r for r in replies if r.status not in (0, 200, 503)]
         server.process.wait(timeout=60)
@@ -184,12 +217,22 @@ def check_alike(servers: list[Server], ask: Ask) -> None:
     """
     found = {}
     for server in servers:
-        answer = httpx.post(server.address + server.path, content=ask.body, timeout=120.0).json()
+        answer = httpx.post(
+            server.address + server.path, content=ask.body, headers={"Content-Type": "application/json"}, timeout=120.0
+        ).json()
         found[server.name] = {result["index"]: result["relevance_score"] for result in answer["results"]}
     first = found[servers[0].name]
     apart = max(abs(of[i] - score) for of in found.values() for i, score in first.items())
     if apart > ALIKE:
         sys.exit(f"the servers score differently, by up to {apart:g}")
+
+
+def _back_s(server: Server, workers: int, began: float) -> float:
+    """Seconds until the server says again that it has so many workers."""
+    while True:
+        time.sleep(0.05)
+        if server.workers_ready() >= workers and time.monotonic() - began > _NOTICED_S:
+            return time.monotonic() - began
 
 
 def table(run: Run) -> str:
@@ -248,6 +291,7 @@ def main(arguments: list[str] | None = None) -> None:
         mine = servers[0]
         run.latency(mine)
         run.overload(mine)
+        run.killed(mine)
         run.soak(mine)
         run.drain(mine)
     text = table(run)

@@ -39,6 +39,7 @@ INFINITY = "0.0.78"
 SOURCE = Path(__file__).parents[1] / "src"
 NAME = "minilm"
 UP_S = 300.0
+_ALIVE = "wholepage_engine_workers_alive "
 _STDERR = 2  # what servers print must not stand in the report
 OURS = """
 import json, sys
@@ -71,6 +72,17 @@ class Server:
         first = psutil.Process(self.process.pid)
         times = [one.cpu_times() for one in [first, *first.children(recursive=True)]]
         return sum(spent.user + spent.system for spent in times)
+
+    def workers(self) -> list[int]:
+        """Process ids of our workers."""
+        found = psutil.Process(self.process.pid).children(recursive=True)
+        return [one.pid for one in found if any("serving.worker" in part for part in one.cmdline())]
+
+    def workers_ready(self) -> int:
+        """How many of our workers take pages, as the server tells."""
+        with urllib.request.urlopen(f"{self.address}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        return int(float(next(line for line in lines if line.startswith(_ALIVE)).split()[-1]))
 
     def leave(self) -> None:
         """Send the signal that a service manager sends."""

@@ -34,7 +34,8 @@ class Told(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
 
     Attributes:
         windows, repairs: of a listwise ranker.  truncated: indices of results whose text was cut.
-        tokens: read, where the ranker counts them.  cached: the whole answer was known already.
+        tokens: read, as the ranker counts them, else about as many as the engine estimates.
+        cached: the whole answer was known already.
         rank_ms: the ranker's own time for the batch in which the page was.  waited_ms: in the queue.
     """
 

@@ -294,6 +294,8 @@ class ServingEngine:
     def _answered(self, flight: Flight, answer: Answer) -> None:
         match answer:
             case Answered(outcome=outcome):
+                told = outcome.told
+                outcome = replace(outcome, told=replace(told, tokens=told.tokens or flight.cost))
                 if flight.kept:
                     self._cache.keep(flight.key, outcome)
                 self._tally.computed(told=flight.land(outcome))

@@ -29,7 +29,7 @@ class Flight:
         waiters: futures of the callers that are still there.
         kept: its answer may be kept: its pictures cannot change behind their addresses.
         deaths: workers that ended while they were at it.
-        line: whether it waits, and is counted there.
+        waits: whether it stands in a line.
     """
 
     key: bytes

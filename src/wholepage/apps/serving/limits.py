@@ -7,7 +7,7 @@ import math
 import msgspec
 
 from wholepage.pages.errors import InputError
-from wholepage.pages.images import MAX_BYTES, MAX_PIXELS
+from wholepage.pages.images import MAX_BYTES
 
 
 class ServingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -19,7 +19,7 @@ class ServingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         max_documents: of a request, and pairs of ``/score``.
         max_query_chars: of the query's words: a ranker reads them again with every document.
         max_pictures: of a request, the query's included.
-        max_picture_bytes, max_pixels: of one picture; looked at before it is decoded.
+        max_picture_bytes, max_pixels: of one picture; looked at before it is decoded, which takes at most some 280 MB.
         timeout_s: within which a request is answered when it does not say; counted from its first byte.
         max_timeout_s: the longest that ``X-Request-Timeout-Ms`` can ask for.
         requests_per_s, burst: a key's rate, and how many requests it may send at once; 0.0 = as many as it likes.
@@ -34,7 +34,7 @@ class ServingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_query_chars: int = 32_768
     max_pictures: int = 256
     max_picture_bytes: int = MAX_BYTES
-    max_pixels: int = MAX_PIXELS
+    max_pixels: int = 4096 * 4096
     timeout_s: float = 30.0
     max_timeout_s: float = 120.0
     requests_per_s: float = 0.0

@@ -116,7 +116,7 @@ class Diagnostics(msgspec.Struct, frozen=True):
 
     Attributes:
         ranker: who ordered.  windows, repairs: of a listwise ranker.  truncated: indices of documents that were cut.
-        modalities: how many results of each were ranked.  tokens: read, where they are counted.
+        modalities: how many results of each were ranked.  tokens: read, counted or estimated.
         cached: the whole answer was known already.  rank_ms, waited_ms, ms: ranking, in the queue, altogether.
     """
 
