@@ -23,7 +23,7 @@ from wholepage.pages import errors
 from wholepage.pages.records import read_pages, read_rankings, read_run
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = (["demo"], ["rank"], ["evaluate"], ["compare"], ["select"], ["study"], ["train"], ["train", "smar"])
+COMMANDS = (["demo"], ["rank"], ["evaluate"], ["compare"], ["select"], ["study"], ["serve"], ["train"], ["train", "smar"])
 PAGES = [
     ("q1", "red shoes", {"a": "light red shoes", "b": "a pot of soup", "c": "blue boots", "d": "shoes in red"}),
     ("q2", "lentil soup", {"e": "football results", "f": "soup of red lentils", "g": "lentils grow here"}),
