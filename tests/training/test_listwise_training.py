@@ -9,9 +9,13 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tests.training.listwise_students import LIMITS, short_training, small_student, world_lists
 
 from wholepage.pages import InputError, Modality, Page, Query, Result
+from wholepage.pages.errors import ImageError
+from wholepage.pages.images import read_image_bytes
+from wholepage.pages.model import ImageRef
 from wholepage.rankers.listwise import ListwiseConfig, ListwiseRanker, WindowLimits
 from wholepage.rankers.listwise_attention import Span, Spans
 from wholepage.rankers.listwise_loading import Pretrained
@@ -42,6 +46,36 @@ def test_every_showing_is_another_and_repeats_itself() -> None:
     assert np.array_equal(first.passage.tokens, again.passage.tokens)
     assert first.letters != other.letters
     assert sorted(first.targets) == sorted(other.targets) == sorted(lists[1].targets)
+
+
+def test_pictures_that_do_not_fit_are_opened_again_and_are_the_same(tmp_path: Path) -> None:
+    lists = [in_files(one, tmp_path) for one in world_lists(4, Modality.TEXT, Modality.IMAGE)]
+    lessons, ranker = lessons_of(lists, 4)
+    few = Lessons(lists, ranker.prompter, ranker.pictures, most=4, seed=0, patch_bytes=1)
+    keys = [picture.key for i in range(4) for picture in lessons.show(i, 0).passage.pictures]
+    assert len(keys) > 4
+    assert few.pictures(keys) == lessons.pictures(keys)
+    for held, anew in zip(lessons.cuts(keys), few.cuts(keys), strict=True):
+        assert (held.rows, held.columns) == (anew.rows, anew.columns)
+        assert np.array_equal(held.patches, anew.patches)
+    assert few.picture_bytes == few.cuts(keys)[-1].patches.nbytes < lessons.picture_bytes
+    for path in tmp_path.iterdir():
+        Image.new("RGB", (40, 40), "red").save(path, "PNG")
+    with pytest.raises(ImageError, match=r"results\[\d\].* it is another picture than when training began"):
+        few.cuts(keys[:1])
+
+
+def in_files(one: TaughtList, folder: Path) -> TaughtList:
+    """A list whose pictures lie in files."""
+    page, results = one.page, []
+    for result in page.results:
+        images = []
+        for number, image in enumerate(result.images):
+            path = folder / f"{page.query_id}-{result.result_id}-{number}.png"
+            path.write_bytes(read_image_bytes(image))
+            images.append(ImageRef(str(path)))
+        results.append(msgspec.structs.replace(result, images=tuple(images)))
+    return msgspec.structs.replace(one, page=msgspec.structs.replace(page, results=tuple(results)))
 
 
 def test_of_long_lists_some_results_are_shown_that_differ() -> None:

@@ -6,6 +6,7 @@ follows from the seed, the list and the number of the showing, so that a run tha
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wholepage.pages.errors import InputError
+from wholepage.pages.errors import ImageError, InputError
 from wholepage.pages.model import ImageRef
 from wholepage.rankers.listwise_pictures import Cut, PictureMemory, Seen
 from wholepage.rankers.listwise_prompt import Passage, Request, WindowPrompter
@@ -21,6 +22,9 @@ from wholepage.rankers.permutation import Identifiers
 from wholepage.rankers.vlm_prompt import Picture
 from wholepage.rankers.windows import WindowPlan
 from wholepage.training.taught import TaughtList
+
+PATCH_BYTES = 2 << 30
+"""Of pictures that are held ready to be shown; the others are opened again when their turn comes."""
 
 _DRAWS = 8  # of some results of a long list, until two differ in what the teacher holds of them
 
@@ -47,8 +51,8 @@ class Lessons:
         prompter: writes the prompts.
         pictures: opens pictures; None = a model without eyes.
         most: results shown at a time; of a longer list some are drawn.
-        per_picture: visual tokens at most.
         seed: of what is drawn.
+        patch_bytes: of cut pictures held in memory.
     Raises:
         InputError: a list that cannot be shown: fewer than two results fit.
         ImageError: a picture cannot be read; names the query, and the result's index and id.
@@ -62,6 +66,7 @@ class Lessons:
         *,
         most: int,
         seed: int,
+        patch_bytes: int = PATCH_BYTES,
     ) -> None:
         if not 2 <= most <= prompter.window_limit:
             raise InputError(
@@ -69,32 +74,37 @@ class Lessons:
                 "there are; change it"
             )
         self._lists, self._prompter, self._most, self._seed = lists, prompter, most, seed
-        self._cuts: dict[str, Cut] = {}
-        self._requests = [self._prepared(one, pictures) for one in lists]
+        self._cuts = _Cuts(pictures, patch_bytes)
+        self._requests = [self._prepared(one) for one in lists]
 
     def __len__(self) -> int:
         return len(self._lists)
 
     @property
-    def cuts(self) -> Mapping[str, Cut]:
-        """All pictures, by key."""
-        return self._cuts
+    def picture_bytes(self) -> int:
+        """Of the cut pictures held in memory now."""
+        return self._cuts.bytes
 
-    def _prepared(self, one: TaughtList, pictures: PictureMemory | None) -> Request:
+    def pictures(self, keys: Sequence[str]) -> dict[str, Picture]:
+        """Shown pictures by key: how many visual tokens they have, and where."""
+        return {key: self._cuts.picture(key) for key in keys}
+
+    def cuts(self, keys: Sequence[str]) -> list[Cut]:
+        """Shown pictures in patches, as the tower takes them in.
+
+        Raises:
+            ImageError: a picture that was there cannot be read any more, or is another one.
+        """
+        return [self._cuts.cut(key) for key in keys]
+
+    def _prepared(self, one: TaughtList) -> Request:
         prompter, page = self._prompter, one.page
         fit = prompter.fit(page, WindowPlan("sliding", window=self._most, stride=max(1, self._most // 2)))
         wanted: dict[ImageRef, str] = dict.fromkeys(prompter.asked(page.query), f"query {page.query_id!r}: its image")
         for i, result in enumerate(page.results):
             for ref in prompter.shown(result):
                 wanted.setdefault(ref, f"query {page.query_id!r}: results[{i}] {result.result_id!r}")
-        shown: dict[ImageRef, Picture] = {}
-        for ref, at in wanted.items():
-            if pictures is None:
-                break
-            key = pictures.key(ref, fit.per_picture, at=at)
-            cut = self._cuts.get(key) or pictures.cut(ref, fit.per_picture, at=at)
-            self._cuts[key] = cut
-            shown[ref] = Picture(key, cut.rows, cut.columns)
+        shown = self._cuts.take_in(wanted, fit.per_picture)
         return prompter.request(page, fit, shown)
 
     def show(self, index: int, showing: int) -> Showing:
@@ -130,9 +140,53 @@ class Lessons:
         return rng.permutation([best, worst, *rest][: len(items)])
 
 
-def seen_of(cuts: Mapping[str, Cut], layers: Sequence[Tensor]) -> dict[str, Seen]:
+class _Cuts:
+    """Pictures in patches: as many as fit are held, the least recently used dropped first and cut again when asked for.
+
+    Every picture is opened once before training begins, so that one that is missing is told then.
+    """
+
+    def __init__(self, memory: PictureMemory | None, most_bytes: int) -> None:
+        self._memory, self._most = memory, most_bytes
+        self._from: dict[str, tuple[ImageRef, int, str]] = {}
+        self._pictures: dict[str, Picture] = {}
+        self._held: OrderedDict[str, Cut] = OrderedDict()
+        self.bytes = 0
+
+    def take_in(self, wanted: Mapping[ImageRef, str], size: int) -> dict[ImageRef, Picture]:
+        """Open pictures; ``wanted``: whose each is, for messages; ``size``: visual tokens at most."""
+        found: dict[ImageRef, Picture] = {}
+        for ref, at in wanted.items() if self._memory is not None else ():
+            key = self._memory.key(ref, size, at=at)
+            if key not in self._pictures:
+                cut = self._memory.cut(ref, size, at=at)
+                self._from[key], self._pictures[key] = (ref, size, at), Picture(key, cut.rows, cut.columns)
+                self._hold(key, cut)
+            found[ref] = self._pictures[key]
+        return found
+
+    def picture(self, key: str) -> Picture:
+        return self._pictures[key]
+
+    def cut(self, key: str) -> Cut:
+        held = self._held.get(key)
+        if held is not None:
+            self._held.move_to_end(key)
+            return held
+        ref, size, at = self._from[key]
+        if self._memory is None or self._memory.key(ref, size, at=at) != key:
+            raise ImageError(ref.uri, "unreadable", "it is another picture than when training began", at=at)
+        cut = self._memory.cut(ref, size, at=at)
+        self._hold(key, cut)
+        return cut
+
+    def _hold(self, key: str, cut: Cut) -> None:
+        self._held[key] = cut
+        self.bytes += cut.patches.nbytes
+        while self.bytes > self._most and len(self._held) > 1:
+            self.bytes -= self._held.popitem(last=False)[1].patches.nbytes
+
+
+def seen_of(pictures: Mapping[str, Picture], layers: Sequence[Tensor]) -> dict[str, Seen]:
     """What the tower made of some pictures, as the engine takes it."""
-    return {
-        key: Seen(Picture(key, cut.rows, cut.columns), one)
-        for (key, cut), one in zip(cuts.items(), layers, strict=True)
-    }
+    return {key: Seen(picture, one) for (key, picture), one in zip(pictures.items(), layers, strict=True)}

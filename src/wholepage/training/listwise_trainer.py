@@ -187,7 +187,7 @@ class _Sight:
     """What the tower sees of the pictures of a batch: anew each time while it learns, once where it is frozen."""
 
     def __init__(self, ranker: ListwiseRanker, lessons: Lessons, training: ListwiseTraining) -> None:
-        self._pictures, self._cuts = ranker.pictures, lessons.cuts
+        self._pictures, self._lessons = ranker.pictures, lessons
         self._learns = training.tower == "trained"
         self._most = training.cache_bytes
         self._kept: OrderedDict[str, Tensor] = OrderedDict()
@@ -197,21 +197,21 @@ class _Sight:
         """By key; equal pictures of a batch are seen once."""
         if self._pictures is None or not keys:
             return {}
-        cuts = {key: self._cuts[key] for key in dict.fromkeys(keys)}
+        shown = self._lessons.pictures(list(dict.fromkeys(keys)))
         if self._learns:
-            return seen_of(cuts, self._pictures.see(list(cuts.values())))
-        missing = [key for key in cuts if key not in self._kept]
+            return seen_of(shown, self._pictures.see(self._lessons.cuts(list(shown))))
+        missing = [key for key in shown if key not in self._kept]
         fresh: dict[str, Tensor] = {}
         if missing:
             with torch.no_grad():
-                fresh = dict(zip(missing, self._pictures.see([cuts[key] for key in missing]), strict=True))
-        layers = [fresh[key] if key in fresh else self._kept[key] for key in cuts]
+                fresh = dict(zip(missing, self._pictures.see(self._lessons.cuts(missing)), strict=True))
+        layers = [fresh[key] if key in fresh else self._kept[key] for key in shown]
         for key, one in fresh.items():
             self._kept[key] = one
             self._bytes += one.nbytes
         while self._bytes > self._most:
             self._bytes -= self._kept.popitem(last=False)[1].nbytes
-        return seen_of(cuts, layers)
+        return seen_of(shown, layers)
 
 
 class _Teaching:
