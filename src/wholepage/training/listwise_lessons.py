@@ -155,11 +155,13 @@ class _Cuts:
 
     def take_in(self, wanted: Mapping[ImageRef, str], size: int) -> dict[ImageRef, Picture]:
         """Open pictures; ``wanted``: whose each is, for messages; ``size``: visual tokens at most."""
-        found: dict[ImageRef, Picture] = {}
-        for ref, at in wanted.items() if self._memory is not None else ():
-            key = self._memory.key(ref, size, at=at)
+        memory, found = self._memory, dict[ImageRef, Picture]()
+        if memory is None:
+            return found
+        for ref, at in wanted.items():
+            key = memory.key(ref, size, at=at)
             if key not in self._pictures:
-                cut = self._memory.cut(ref, size, at=at)
+                cut = memory.cut(ref, size, at=at)
                 self._from[key], self._pictures[key] = (ref, size, at), Picture(key, cut.rows, cut.columns)
                 self._hold(key, cut)
             found[ref] = self._pictures[key]
