@@ -13,11 +13,11 @@ One run, in this order:
   its own on one thread.
 - 1, 2 and 4 times the peak, every request with ``--timeout-s`` to live: documents a second that were answered in time,
   as a share of the peak (``goodput_1x``, ``goodput_2x``, ``goodput_4x``).
+- the soak: 70 % for ``--soak-minutes``; the slope of a line through the memory of all processes, the first fifth left
+  out (``rss_slope_mb_per_min``).
 - a worker killed: SIGKILL of one worker in the middle of the open loop at 70 %; requests that were not answered with
   200 (``killed_lost``), the longest time without an answer from then on (``killed_gap_s``), and how long until all
   workers are there again (``killed_back_s``).
-- the soak: 70 % for ``--soak-minutes``; the slope of a line through the memory of all processes, the first fifth left
-  out (``rss_slope_mb_per_min``).
 - the drain: SIGTERM in the middle of the open loop; requests that were sent and got no answer at all (``drain_lost``).
 
 Arrivals are those of a Poisson process given their number, from a seed. Every query is another one: the cache of
@@ -182,7 +182,7 @@ class Run:
     def soak(self, server: Server) -> None:
         """The slope of memory over minutes at 70 %."""
         samples: list[tuple[float, float]] = []
-        stop = threading.Event()
+        stop, before = threading.Event(), server.rss_mb_each()
 
         def watch() -> None:
             while not stop.wait(SAMPLE_S):
@@ -196,6 +196,7 @@ class Run:
         kept = np.array(samples[len(samples) // 5 :])
         self.found["rss_slope_mb_per_min"] = float(np.polyfit(kept[:, 0], kept[:, 1], 1)[0])
         self.found["rss_mb"] = [float(kept[0, 1]), float(kept[-1, 1])]
+        self.found["rss_mb_each"] = {"before": before, "after": server.rss_mb_each()}
         self.found["soak_answered"] = sum(r.status == 200 for r in replies) / len(replies)
 
     def drain(self, server: Server) -> None:
@@ -291,8 +292,8 @@ def main(arguments: list[str] | None = None) -> None:
         mine = servers[0]
         run.latency(mine)
         run.overload(mine)
-        run.killed(mine)
         run.soak(mine)
+        run.killed(mine)
         run.drain(mine)
     text = table(run)
     print(json.dumps(run.found) if asked.json else text)

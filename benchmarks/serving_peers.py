@@ -64,8 +64,12 @@ class Server:
 
     def rss_mb(self) -> float:
         """Memory of all its processes."""
+        return sum(self.rss_mb_each())
+
+    def rss_mb_each(self) -> list[float]:
+        """Memory of each of its processes, the first one first."""
         first = psutil.Process(self.process.pid)
-        return sum(one.memory_info().rss for one in [first, *first.children(recursive=True)]) / 2**20
+        return [one.memory_info().rss / 2**20 for one in [first, *first.children(recursive=True)]]
 
     def cpu_s(self) -> float:
         """Processor time of all its processes that live."""
