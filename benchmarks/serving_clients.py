@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import httpx
 import numpy as np
+
+from light_http import Client
 
 WORDS = (  # noqa: SIM905
     "the of and river bank city house report annual revenue growth lamp red blue shoe market year cost energy water "
@@ -68,24 +69,16 @@ def arrivals(rate: float, seconds: float, seed: int) -> list[float]:
     return sorted(draws.uniform(0.0, seconds, round(rate * seconds)).tolist())
 
 
-def client(address: str, limit_s: float = 120.0) -> httpx.AsyncClient:
-    """Of one server, with as many connections as it likes."""
-    unlimited = httpx.Limits(max_connections=None, max_keepalive_connections=256)
-    return httpx.AsyncClient(base_url=address, timeout=limit_s, limits=unlimited)
-
-
-async def ask(
-    http: httpx.AsyncClient, path: str, one: Ask, due: float, begun: float, timeout_s: float | None = None
-) -> Reply:
+async def ask(http: Client, path: str, one: Ask, due: float, begun: float, timeout_s: float | None = None) -> Reply:
     """Send one request, and note what came of it."""
-    headers = {"Content-Type": "application/json"}
+    headers = {"content-type": "application/json"}
     if timeout_s is not None:
-        headers["X-Request-Timeout-Ms"] = str(int(timeout_s * 1000))
+        headers["x-request-timeout-ms"] = str(int(timeout_s * 1000))
     try:
-        answer = await http.post(path, content=one.body, headers=headers)
-    except httpx.HTTPError as error:
+        status = await http.post(path, one.body, headers)
+    except (OSError, TimeoutError) as error:
         return Reply(due, time.perf_counter() - begun, 0, repr(error))
-    return Reply(due, time.perf_counter() - begun, answer.status_code)
+    return Reply(due, time.perf_counter() - begun, status)
 
 
 async def saturate(
@@ -100,7 +93,7 @@ async def saturate(
     begun = time.perf_counter()
     done: list[tuple[float, int]] = []
 
-    async def one(http: httpx.AsyncClient) -> None:
+    async def one(http: Client) -> None:
         for each in waiting:
             while (reply := await ask(http, path, each, 0.0, begun)).status == 429:
                 await asyncio.sleep(0.1)  # there is more than enough work before it
@@ -111,7 +104,7 @@ async def saturate(
                 return
         raise RuntimeError("too few bodies were prepared")
 
-    async with client(address) as http:
+    async with Client(address) as http:
         await asyncio.gather(*(one(http) for _ in range(clients)))
     counted = [documents for ended, documents in done if warm_s <= ended <= warm_s + seconds]
     return sum(counted) / seconds
@@ -131,7 +124,7 @@ async def open_loop(
     Args:
         timeout_s: told to the server.  at: something to do at a moment.
     """
-    async with client(address) as http:
+    async with Client(address) as http:
         begun = time.perf_counter()
         tasks = []
         if at is not None:

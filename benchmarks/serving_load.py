@@ -150,7 +150,8 @@ class Run:
     def overload(self, server: Server) -> None:
         """The share of the peak that is answered in time, at 1, 2 and 4 times the peak."""
         asked = self.asked
-        warm_s, seconds = asked.warm_s + asked.timeout_s, asked.warm_s + asked.timeout_s + asked.seconds
+        warm_s = asked.warm_s + asked.timeout_s
+        seconds = warm_s + 2 * asked.seconds
         for times in OVERLOADS:
             replies = self.loop(server, times, seconds, timeout_s=asked.timeout_s)
             rate = goodput(replies, asked.documents, asked.timeout_s, warm_s=warm_s, seconds=seconds)
@@ -202,7 +203,7 @@ class Run:
     def drain(self, server: Server) -> None:
         """A signal under load: who had sent a request gets an answer; who comes later is not let in."""
         replies = self.loop(server, LOAD, self.asked.warm_s + 4.0, at=(self.asked.warm_s, server.leave))
-        lost = [r for r in replies if r.status == 0 and "ConnectError" not in r.problem]
+        lost = [r for r in replies if r.status == 0 and not r.problem.startswith("Refused")]
         wrong = [r for r in replies if r.status not in (0, 200, 503)]
         server.process.wait(timeout=60)
         self.found["drain_lost"] = len(lost) + len(wrong)

@@ -229,7 +229,7 @@ def test_the_ocr_of_charts_is_strict(root: Path) -> None:
 
 
 def test_opening_by_name_says_what_is_allowed(root: Path) -> None:
-    lists = {"captioned", "emoji", "mmdocir_train", "rank_lists", "trec_dl"}
+    lists = {"captioned", "emoji", "image_preferences", "mmdocir_train", "rank_lists", "trec_dl"}
     assert set(NAMES) == {*REAL, *lists, "jsonl", "synthetic"}
     assert list(NAMES) == sorted(NAMES)
     for name, given, options, message in (

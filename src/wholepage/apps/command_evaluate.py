@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from wholepage.evaluation.measures import Evaluation
+    from wholepage.evaluation.evaluation_report import ReportSettings
+    from wholepage.evaluation.run_comparison import RunComparison
     from wholepage.pages.judgments import Judgments
-    from wholepage.pages.model import Page, Ranking
+    from wholepage.pages.model import Ranking
 
 _MEASURE = "nDCG@10"
 
@@ -25,7 +25,9 @@ def evaluate(
     measure: Annotated[
         list[str] | None,
         typer.Option(
-            "--measure", "-m", help=f"A measure, as ir_measures spells it; again for more. Default {_MEASURE}."
+            "--measure",
+            "-m",
+            help=f"A measure of a list, as ir_measures spells it, or of a page; again for more. Default {_MEASURE}.",
         ),
     ] = None,
     pages: Annotated[
@@ -39,29 +41,78 @@ def evaluate(
     ] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the bootstrap and the permutation test.")] = 0,
     json_: Annotated[bool, typer.Option("--json", help="One JSON document on stdout in place of tables.")] = False,
+    report: Annotated[
+        Path | None, typer.Option("--report", metavar="FILE", help="Write all of it as one HTML page.")
+    ] = None,
+    latex: Annotated[
+        Path | None, typer.Option("--latex", metavar="FILE", help="Write the tables in LaTeX (booktabs).")
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option("--markdown", metavar="FILE", help="Write findings and tables in Markdown.")
+    ] = None,
+    cost: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--cost",
+            metavar="RANKER=COST",
+            help="What a ranker's labels cost: a number, or a folder of `wholepage annotate export`; again for more.",
+        ),
+    ] = None,
+    title: Annotated[str, typer.Option("--title", help="Of the report.")] = "Evaluation",
+    remark: Annotated[str, typer.Option("--remark", help="A line in the report, such as a date.")] = "",
+    relevant: Annotated[
+        float, typer.Option("--relevant", help="The grade from which a result counts as relevant, for calibration.")
+    ] = 1.0,
+    probabilities: Annotated[
+        list[str] | None,
+        typer.Option("--probabilities", metavar="RANKER", help="Its scores are probabilities already; again for more."),
+    ] = None,
+    shown_pages: Annotated[
+        int, typer.Option("--shown-pages", min=0, help="How many worst and best pages the report shows.")
+    ] = 2,
 ) -> None:
     """Measure rankings: means with 95 % intervals (BCa), and each against the first (Holm-corrected p).
 
-    A judged query that a run does not hold counts as 0, as in trec_eval. p-values are of a paired permutation test, and
-    corrected for the runs compared under one measure.
+    A judged query that a run does not hold counts as 0, as in trec_eval; measures of pages leave it out. p-values are
+    of a paired permutation test, and corrected for the runs compared under one measure.
 
-    Example: wholepage evaluate smar.jsonl dev.qrels zscore.jsonl -m nDCG@10 -m RR@10 --pages pages.jsonl
+    --report writes one self-contained page: tables, differences query by query, the worst and best pages with their
+    pictures, pairs and exposure by modality, calibration, cost. A ranker is called after its file, without the ending.
+
+    Example: wholepage evaluate smar.jsonl dev.qrels zscore.jsonl -m nDCG@10 --pages pages.jsonl --report report.html
     """
-    from wholepage.apps.console import print_json
+    from wholepage.apps.console import note, print_json
+    from wholepage.apps.evaluation_costs import read_costs
+    from wholepage.apps.evaluation_outputs import made_with, ranker_names, rows_for_json
     from wholepage.apps.places import file_there
-    from wholepage.evaluation.measures import parse_measure
-    from wholepage.pages.errors import InputError
+    from wholepage.evaluation.run_comparison import evaluate_runs, spelled
     from wholepage.pages.records import read_pages
 
-    asked = [str(parse_measure(name)) for name in measure or [_MEASURE]]
+    asked = [spelled(name) for name in measure or [_MEASURE]]
     paths = [run, *(more_runs or [])]
-    if len(set(paths)) != len(paths):
-        raise InputError(f"runs: got {[str(p) for p in paths]}; allowed: each file once; drop the repeats")
+    names = ranker_names(paths)
+    costs = read_costs(cost or [], names)
     said = read_any_judgments(judgments)
     shown = list(read_pages(file_there(pages, "pages"))) if pages is not None else None
-    measured = {str(p): _measured(read_any_rankings(p), said, asked, shown, skip_unjudged) for p in paths}
-    rows = [_row(name, found, seed) for name, found in measured.items()]
-    _compare(rows, measured, seed)
+    runs = {name: read_any_rankings(path) for name, path in zip(names, paths, strict=True)}
+    comparison = evaluate_runs(runs, said, asked, pages=shown, skip_unjudged=skip_unjudged, seed=seed)
+    for one in comparison.runs:
+        if lacking := comparison.lacking(one):
+            note(f"{one.name} lacks {len(lacking)} queries, such as {lacking[0]}: 0 in lists, left out of pages")
+    if report is not None or latex is not None or markdown is not None:
+        from wholepage.evaluation.evaluation_report import ReportSettings
+
+        files = [*((f"ranker {name}", path) for name, path in zip(names, paths, strict=True)), ("judgments", judgments)]
+        settings = ReportSettings(
+            title=title,
+            made=made_with([*files, ("pages", pages)] if pages is not None else files, remark),
+            costs=costs,
+            relevant_from=relevant,
+            probabilities=tuple(probabilities or ()),
+            shown_pages=shown_pages,
+        )
+        _write(comparison, settings, report, latex, markdown)
+    rows = rows_for_json(comparison, paths)
     if json_:
         print_json({"judgments": str(judgments), "seed": seed, "runs": rows})
     else:
@@ -98,59 +149,29 @@ def read_any_judgments(path: Path) -> Judgments:
     return read_judgments(path) if jsonl else read_qrels(path)
 
 
-def _measured(
-    rankings: list[Ranking], said: Judgments, asked: list[str], pages: list[Page] | None, skip_unjudged: bool
-) -> dict[str, dict[str, float]]:
-    """Values by measure and query."""
-    from wholepage.evaluation.measures import evaluate as evaluate_lists
-    from wholepage.evaluation.page_measures import evaluate_pages
+def _write(
+    comparison: RunComparison,
+    settings: ReportSettings,
+    report: Path | None,
+    latex: Path | None,
+    markdown: Path | None,
+) -> None:
+    """The files asked for, each whole or not there."""
+    from wholepage.apps.console import deliver, note
+    from wholepage.evaluation.evaluation_report import evaluation_latex, evaluation_markdown, write_evaluation_report
+    from wholepage.pages.lines import atomic_write
 
-    found = dict(evaluate_lists(rankings, said, asked, skip_unjudged=skip_unjudged).values)
-    if pages is not None:
-        page_values: Evaluation = evaluate_pages(rankings, pages, said)
-        found |= page_values.values
-    return found
+    def text_at(place: Path, text: str) -> None:
+        with atomic_write(place) as file:
+            file.write(text)
 
-
-def _row(name: str, measured: dict[str, dict[str, float]], seed: int) -> dict[str, Any]:
-    from wholepage.evaluation.significance import bca_interval
-
-    cells: dict[str, Any] = {}
-    for measure, values in measured.items():
-        known = [value for value in values.values() if not math.isnan(value)]
-        mean = math.fsum(known) / len(known) if known else math.nan
-        low, high = bca_interval(known, seed=seed) if len(known) > 1 else (math.nan, math.nan)
-        cells[measure] = {"mean": mean, "low": low, "high": high, "queries": len(known)}
-    return {"run": name, "measures": cells, "against_first": {}}
-
-
-def _compare(rows: list[dict[str, Any]], measured: dict[str, dict[str, dict[str, float]]], seed: int) -> None:
-    """Fill ``against_first``; a measure that fewer than two queries share is left out of it."""
-    from wholepage.evaluation.significance import compare_to
-
-    first, *others = measured
-    for measure, reference in measured[first].items():
-        against = {
-            name: measured[name][measure]
-            for name in others
-            if measure in measured[name] and _shared(reference, measured[name][measure]) > 1
-        }
-        for row, found in zip(
-            (row for row in rows if row["run"] in against), compare_to(reference, against, seed=seed), strict=True
-        ):
-            row["against_first"][measure] = {
-                "difference": found.difference,
-                "low": found.low,
-                "high": found.high,
-                "p": found.p,
-                "p_holm": found.p_holm,
-                "queries": found.queries,
-            }
-
-
-def _shared(one: dict[str, float], other: dict[str, float]) -> int:
-    """How many queries both have a value for; queries that only one of them has are for ``compare_to`` to refuse."""
-    return sum(1 for query in one if not math.isnan(one[query]) and not math.isnan(other.get(query, 0.0)))
+    if report is not None:
+        deliver(str(report), "report.html", lambda place: write_evaluation_report(place, comparison, settings))
+    if latex is not None:
+        deliver(str(latex), "tables.tex", lambda place: text_at(place, evaluation_latex(comparison, settings)))
+    if markdown is not None:
+        deliver(str(markdown), "tables.md", lambda place: text_at(place, evaluation_markdown(comparison, settings)))
+    note(f"written: {', '.join(str(path) for path in (report, latex, markdown) if path is not None)}")
 
 
 def _print(rows: list[dict[str, Any]]) -> None:

@@ -66,8 +66,8 @@ def open_collection(name: str, root: str | Path | None = None, **options: Any) -
 
     Args:
         name: ``"opencqa"``, ``"mmdocir"``, ``"financebench"``, ``"fashion"``, ``"grocery"``, ``"trec_dl"``,
-            ``"emoji"``, ``"synthetic"`` (needs no data), ``"captioned"``, ``"mmdocir_train"``, ``"rank_lists"`` (each
-            with its own folder as root), or ``"jsonl"`` for files of your own.
+            ``"emoji"``, ``"image_preferences"``, ``"synthetic"`` (needs no data), ``"captioned"``, ``"mmdocir_train"``,
+            ``"rank_lists"`` (each with its own folder as root), or ``"jsonl"`` for files of your own.
         root: the data folder, None = ``WHOLEPAGE_DATA``; for ``"jsonl"`` the file or folder of pages.
         options: keyword arguments of the collection's class.
     Returns:

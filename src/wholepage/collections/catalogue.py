@@ -18,6 +18,7 @@ _WHERE: Mapping[str, tuple[str, str]] = MappingProxyType(
         "fashion": ("fashion", "Fashion"),
         "financebench": ("financebench", "FinanceBench"),
         "grocery": ("grocery", "Grocery"),
+        "image_preferences": ("image_preferences", "ImagePreferences"),
         "jsonl": ("jsonl", "JsonlCollection"),
         "mmdocir": ("mmdocir", "MMDocIR"),
         "mmdocir_train": ("mmdocir_train", "MMDocIRTrain"),

@@ -90,7 +90,10 @@ def parse_measure(name: str) -> ir_measures.Measure:
     found = _SPELLING.fullmatch(name)
     known = _NAMES.get(found["name"].lower()) if found else None
     if found is None or known is None:
-        raise InputError(f"measure: got {name!r}; allowed: {_ALLOWED}; correct the name")
+        raise InputError(
+            f"measure: got {name!r}; allowed: {_ALLOWED}; correct the name (measures of whole pages, such as "
+            "BlockNDCG@10, are asked of evaluate_page_measures, with the pages)"
+        )
     at = "" if found["at"] is None else f"@{found['at']}"
     try:
         measure = ir_measures.parse_measure(f"{known}{found['options'] or ''}{at}")

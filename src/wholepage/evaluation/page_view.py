@@ -15,6 +15,12 @@ _PICTURE = re.compile(r"data:image/(png|jpeg|webp|gif|avif);base64,[A-Za-z0-9+/]
 _LONG_TEXT = 90
 
 
+class NoPicture(msgspec.Struct, frozen=True):
+    """In place of a small picture: why there is none, in words that the reader of the report sees."""
+
+    why: str
+
+
 class ResultCard(msgspec.Struct, frozen=True):
     """One result of a page as somebody placed it.
 
@@ -26,6 +32,7 @@ class ResultCard(msgspec.Struct, frozen=True):
         grade: how good people found it; None = not graded.
         moved: places it rose (+) or fell (-); None = not told.
         bought: its grade was bought for training.
+        no_picture: why a picture that belongs here is not shown; empty = nothing to tell.
     Raises:
         InputError: a rank below 1, or a picture that is not a base64 data URI of a PNG, JPEG, WebP, GIF or AVIF.
     """
@@ -37,6 +44,7 @@ class ResultCard(msgspec.Struct, frozen=True):
     grade: float | None = None
     moved: int | None = None
     bought: bool = False
+    no_picture: str = ""
 
     def __post_init__(self) -> None:
         if self.rank < 1:
@@ -78,7 +86,7 @@ def view_page(
     grades: Mapping[str, float] | None = None,
     bought: Collection[str] = (),
     notes: Sequence[str] = (),
-    thumbnail: Callable[[ImageRef], str | None] | None = None,
+    thumbnail: Callable[[ImageRef], str | NoPicture | None] | None = None,
     depth: int = 10,
     top_grade: float = 3.0,
 ) -> PageView:
@@ -91,7 +99,8 @@ def view_page(
         grades: of the page's results by id, where known.
         bought: ids whose grade was bought for training.
         notes: one a ranking, such as the measure reached.
-        thumbnail: makes a ``data:`` URI of a picture; without it no pictures are shown.
+        thumbnail: makes a ``data:`` URI of a picture, or says why it cannot; it is asked once for each picture, in the
+            order of the page. Without it no pictures are shown.
         depth: how many results to show.
         top_grade: the best grade there is.
     Raises:
@@ -103,22 +112,27 @@ def view_page(
     results = {result.result_id: result for result in page.results}
     started = rankings[0].check(page).positions() if rankings else {}
     heads = {result_id for ranking in rankings for result_id in ranking.check(page).result_ids[:depth]}
-    covers = {result.images[0] for result in page.results if result.images and result.result_id in heads}
+    # In the page's order, not a set's: what is left out when a budget is spent must not change from run to run.
+    covers = dict.fromkeys(r.images[0] for r in page.results if r.images and r.result_id in heads)
     pictures = {} if thumbnail is None else {ref: thumbnail(ref) for ref in covers}
     columns = []
     for index, ranking in enumerate(rankings):
-        cards = [
-            ResultCard(
-                rank=rank + 1,
-                modality=results[result_id].modality,
-                text=results[result_id].text,
-                image_data_uri=pictures.get(results[result_id].images[0]) if results[result_id].images else None,
-                grade=(grades or {}).get(result_id),
-                moved=started[result_id] - rank if index else None,
-                bought=result_id in bought,
+        cards = []
+        for rank, result_id in enumerate(ranking.result_ids[:depth]):
+            result = results[result_id]
+            picture = pictures.get(result.images[0]) if result.images else None
+            cards.append(
+                ResultCard(
+                    rank=rank + 1,
+                    modality=result.modality,
+                    text=result.text,
+                    image_data_uri=picture if isinstance(picture, str) else None,
+                    grade=(grades or {}).get(result_id),
+                    moved=started[result_id] - rank if index else None,
+                    bought=result_id in bought,
+                    no_picture=picture.why if isinstance(picture, NoPicture) else "",
+                )
             )
-            for rank, result_id in enumerate(ranking.result_ids[:depth])
-        ]
         columns.append(RankedColumn(ranking.by, tuple(cards), notes[index] if notes else ""))
     return PageView(title, page.query.text, tuple(columns), top_grade)
 
@@ -157,6 +171,8 @@ def _card(card: ResultCard, top_grade: float) -> str:
         alt = shorten(card.text, 120) if card.text else f"{card.modality.value} without words"
         alone = "" if card.text else ' class="alone"'
         picture = f'<img{alone} src="{card.image_data_uri}" alt="{html_text(alt)}">'
+    elif card.no_picture:
+        picture = f'<p class="nopicture">No picture: {html_text(card.no_picture)}.</p>'
     words = "" if picture else '<p class="wordless">no words</p>'
     if len(card.text) > _LONG_TEXT:
         words = f'<details><summary dir="auto">{html_text(card.text)}</summary></details>'

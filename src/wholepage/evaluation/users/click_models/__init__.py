@@ -1,0 +1,1 @@
+"""Models of clicks: what drew a click, and what was seen at all."""
