@@ -37,6 +37,7 @@ from wholepage.apps.serving.frames import (
     framed,
     receive,
 )
+from wholepage.apps.serving.memory import GivesBack
 from wholepage.apps.serving.ranking import answer_pages, measured_pace
 from wholepage.apps.serving.served_models import Description, LoadedModel, ModelSpec, load_model
 from wholepage.pages.errors import InputError, WholepageError, WorkerLost
@@ -105,10 +106,12 @@ def serve_front(connection: socket.socket, load: LoadModel = load_model) -> None
     threading.Thread(target=line.listen, args=(received,), name="listens", daemon=True).start()
     line.say(Hello(told))
     threading.Thread(target=line.beat, args=(first.beat_s,), name="beats", daemon=True).start()
+    memory = GivesBack()
     while (work := received.get()) is not None:
         began = time.perf_counter()
         answers = _answers(models[work.model], work)
         line.say(Done(work.number, answers, time.perf_counter() - began))
+        memory.now_and_then()
 
 
 def _answers(model: LoadedModel, work: Work) -> tuple[Answer, ...]:
