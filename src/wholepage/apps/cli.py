@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from wholepage.apps import (
+    command_ab,
     command_annotate,
     command_evaluate,
     command_rank,
@@ -79,6 +80,7 @@ app.command("select")(command_select.select)
 app.add_typer(command_annotate.annotate, name="annotate")
 app.add_typer(command_train.train, name="train")
 app.command("evaluate")(command_evaluate.evaluate)
+app.add_typer(command_ab.ab, name="ab")
 app.command("compare")(command_train.compare)
 app.command("study")(command_study.study)
 app.command("serve")(command_serve.serve)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import ctypes
 import time
+from contextlib import suppress
+from typing import Any
 
 EVERY_S = 10.0
 
@@ -22,10 +24,9 @@ class GivesBack:
 
     def __init__(self, every_s: float = EVERY_S) -> None:
         self._every_s, self._last = every_s, time.monotonic()
-        try:
+        self._trim: Any = None
+        with suppress(AttributeError, OSError, TypeError):
             self._trim = ctypes.CDLL(None).malloc_trim
-        except (AttributeError, OSError, TypeError):
-            self._trim = None
 
     def now_and_then(self) -> bool:
         """Give back, if it is time; whether the C library was asked."""
