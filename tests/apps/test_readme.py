@@ -53,7 +53,7 @@ def test_there_are_blocks() -> None:
     assert len(blocks("python")) >= 1
     assert len(OWN_LINES) >= 6
     assert len(CHEAP) >= 2
-    commands = {"annotate", "demo", "rank", "evaluate", "select", "train", "compare", "study", "serve"}
+    commands = {"annotate", "demo", "rank", "evaluate", "select", "train", "compare", "study", "serve", "ab"}
     assert {line.split()[1] for line in OWN_LINES} == commands
 
 

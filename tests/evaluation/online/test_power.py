@@ -124,3 +124,12 @@ def test_what_cannot_be_planned() -> None:
     ):
         with pytest.raises(InputError, match="allowed"):
             wrong()
+
+
+@pytest.mark.parametrize("users", [26, 234, 2000, 4000])
+def test_power_is_a_number_that_rises_however_large_the_difference(users: int) -> None:
+    powers = [power_of_means(difference, 1.0, users) for difference in np.linspace(0.0, 3.0, 61)]
+    assert np.isfinite(powers).all()
+    assert np.all(np.diff(powers) > -1e-9)
+    assert powers[-1] == pytest.approx(1.0)
+    assert power_of_means(smallest_difference(1.0, users), 1.0, users) == pytest.approx(0.8, abs=1e-6)

@@ -15,6 +15,7 @@ from scipy import optimize, stats
 from wholepage.pages.errors import InputError
 
 _MOST_USERS = 10**12
+_FAR = 6.0  # standard errors
 
 
 def power_of_means(difference: float, deviation: float, users: int, *, alpha: float = 0.05) -> float:
@@ -35,7 +36,9 @@ def power_of_means(difference: float, deviation: float, users: int, *, alpha: fl
     if freedom > 10_000 or shift > 30:
         # Student's t is the normal distribution there, and the non-central one loses its digits.
         return float(stats.norm.sf(limit - shift) + stats.norm.cdf(-limit - shift))
-    return float(stats.nct.sf(limit, freedom, shift) + stats.nct.cdf(-limit, freedom, shift))
+    # On the other side there is nothing left from some six standard errors on, and scipy's distribution is NaN there.
+    other = float(stats.nct.cdf(-limit, freedom, shift)) if shift < _FAR else 0.0
+    return float(stats.nct.sf(limit, freedom, shift)) + other
 
 
 def users_for_means(difference: float, deviation: float, *, power: float = 0.8, alpha: float = 0.05) -> int:
