@@ -40,7 +40,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ import numpy as np
 
 import conditions
 from serving_clients import Ask, Reply, arrivals, asks_of, goodput, open_loop, saturate
-from serving_peers import NAME, SOURCE, Server, infinity, make_infinity, make_model, ours
+from serving_peers import NAME, SOURCE, UP_S, Server, infinity, make_infinity, make_model, ours
 from wholepage.apps.places import cache_folder
 
 LOAD = 0.7
@@ -163,22 +164,22 @@ class Run:
         """What callers see of the sudden end of a worker."""
         asked = self.asked
         moment = asked.warm_s + 2.0
-        back: list[float] = []
+        killed: list[float] = []
+        workers = server.workers()
 
         def kill() -> None:
-            began = time.monotonic()
-            all_there = server.workers()
-            os.kill(all_there[0], signal.SIGKILL)
-            watcher = threading.Thread(target=lambda: back.append(_back_s(server, len(all_there), began)), daemon=True)
-            watcher.start()
+            killed.append(time.monotonic())
+            os.kill(workers[0], signal.SIGKILL)
 
-        replies = self.loop(server, LOAD, moment + max(asked.seconds, 15.0), at=(moment, kill))
+        with ThreadPoolExecutor(1) as watchers:
+            back = watchers.submit(_back_s, server, len(workers), killed)
+            replies = self.loop(server, LOAD, moment + max(asked.seconds, 15.0), at=(moment, kill))
+            self.found["killed_back_s"] = back.result()
         ends = sorted(r.ended for r in replies if r.status == 200 and r.ended >= moment)
         last_due = max(r.due for r in replies)
         gaps = [b - a for a, b in itertools.pairwise([moment, *ends]) if a <= last_due]
         self.found["killed_lost"] = sum(r.status != 200 for r in replies)
         self.found["killed_gap_s"] = max(gaps)
-        self.found["killed_back_s"] = back[0] if back else float("nan")
 
     def soak(self, server: Server) -> None:
         """The slope of memory over minutes at 70 %."""
@@ -229,12 +230,15 @@ def check_alike(servers: list[Server], ask: Ask) -> None:
         sys.exit(f"the servers score differently, by up to {apart:g}")
 
 
-def _back_s(server: Server, workers: int, began: float) -> float:
-    """Seconds until the server says again that it has so many workers."""
-    while True:
+def _back_s(server: Server, workers: int, killed: Sequence[float]) -> float:
+    """Seconds from the kill until the server says again that it has so many workers; NaN when it does not."""
+    limit = time.monotonic() + UP_S
+    while time.monotonic() < limit:
         time.sleep(0.05)
-        if server.workers_ready() >= workers and time.monotonic() - began > _NOTICED_S:
-            return time.monotonic() - began
+        since = time.monotonic() - killed[0] if killed else 0.0
+        if since > _NOTICED_S and server.workers_ready() >= workers:
+            return since
+    return float("nan")
 
 
 def table(run: Run) -> str:
