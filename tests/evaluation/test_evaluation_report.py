@@ -7,12 +7,12 @@ import io
 import math
 import re
 from collections.abc import Sequence
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from tests.evaluation.html_tree import Tree
 
 from wholepage.evaluation.evaluation_report import (
     ReportSettings,
@@ -40,31 +40,6 @@ from wholepage.pages import DecodingError, ImageRef, InputError, Judgments, Moda
 
 MEASURES = ("nDCG@10", "BlockNDCG@10")
 HOSTILE = ['"><img src=x onerror=alert(1)>', "</style></title><script>alert(1)</script><b>\x00\x1b a\ud800"]
-VOID = {"meta", "img", "br"}
-
-
-class Tree(HTMLParser):
-    """Reads a document and fails on elements that are not closed in order."""
-
-    def __init__(self, document: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.open: list[str] = []
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[str] = []
-        self.feed(document)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append(data)
 
 
 def picture(path: Path, colour: str = "red", size: tuple[int, int] = (40, 30)) -> ImageRef:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator
-from html.parser import HTMLParser
 from importlib import resources
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +12,7 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.evaluation.html_tree import Tree
 
 from wholepage.evaluation.markup import clean_svg
 from wholepage.evaluation.page_view import PageView, RankedColumn, ResultCard, view_page
@@ -27,7 +26,6 @@ DOT = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5E"
     "rkJggg=="
 )
-VOID = {"meta", "img", "br"}
 HOSTILE = [
     "<script>alert(1)</script>",
     '"><img src=x onerror=alert(1)>',
@@ -37,33 +35,6 @@ HOSTILE = [
     "\x00\x1b\ud800",
     "مرحبا \u202eevil",
 ]
-
-
-class Tree(HTMLParser):
-    """Reads a document and complains of elements that are not closed in order."""
-
-    def __init__(self, document: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.open: list[str] = []
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[str] = []
-        self.feed(document)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append(data)
-
-    def tags(self) -> Counter[str]:
-        return Counter(tag for tag, _ in self.elements)
 
 
 INTERVALS = [Interval("raw", 0.41, 0.39, 0.43), Interval("zscore", 0.5, 0.47, 0.53), Interval("SMAR", 0.6, 0.58, 0.63)]

@@ -9,6 +9,17 @@ import msgspec
 from wholepage.apps.desk import board_views as b
 from wholepage.apps.desk import views as v
 
+NO_FORMS = [
+    (b"\xff\xfe", "application/x-www-form-urlencoded"),
+    (b"csrf=%ff%fe", "application/x-www-form-urlencoded"),
+    (b"csrf=a&csrf=b", "application/x-www-form-urlencoded"),
+    (b"&".join(b"f%d=1" % i for i in range(100)), "application/x-www-form-urlencoded"),
+    (b'{"csrf": "x"}', "application/json"),
+    (b"--x\r\n", "multipart/form-data; boundary=x"),
+    (b"csrf=x", ""),
+]
+"""Bodies that are no forms, with what they say they are."""
+
 PAYLOADS = {
     "script": "<script>window.ran = 1</script>",
     "closing": '</textarea></title></style></script></details><img src=x onerror="window.ran = 1">',
