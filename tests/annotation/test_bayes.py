@@ -32,7 +32,7 @@ def counted(n: int, levels: int, error: float, said: list[Said]) -> tuple[np.nda
 
 
 def bound(n: int, error: float, delta: float) -> float:
-    """METHODS A4: expected questions for one edge."""
+    """Expected questions for one edge."""
     entropy = -error * math.log2(error) - (1 - error) * math.log2(1 - error)
     return (math.log2(n + 1) + math.log2(1 / delta) + 3) / (1 - entropy)
 

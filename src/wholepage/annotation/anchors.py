@@ -11,7 +11,7 @@ What was answered is the only state: ``next_question`` finds the question again 
 
 Noise-free bisection takes the list to fall monotonically and answers to be right. Where either is not so it still ends,
 at most one question a result, but what it infers may be wrong: audit it (``buying``).
-Source: METHODS A4.
+Source: own derivation.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ class BayesianBisection(Weighing):
     Raises:
         InputError: a number out of range.
         ShapeError: a confusion is not [levels, levels].
-    Source: METHODS A4; for one edge the scheme of Burnashev and Zigangirov.
+    Source: own derivation; for one edge the scheme of Burnashev and Zigangirov.
     """
 
     def __init__(

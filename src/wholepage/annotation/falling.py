@@ -4,7 +4,7 @@ A list is of one of several kinds. Its hidden level starts high or low and never
 or what the level slips to; an answer is the grade, or what the annotator confuses it with. Given the levels, results
 are independent, so that one pass down the list and one up it give every probability: O(kinds * n * levels^2).
 
-Source: METHODS A4; the passes are those of Rabiner (1989), scaled.
+Source: own derivation; the passes are those of Rabiner (1989), scaled.
 """
 
 from __future__ import annotations

@@ -114,7 +114,7 @@ class MonotoneHmm(Weighing):
     Raises:
         InputError: a number out of range.
         ShapeError: a confusion is not [levels, levels].
-    Source: METHODS A4.
+    Source: own derivation.
     """
 
     def __init__(

@@ -10,7 +10,7 @@ A search is a generator without I/O; what was answered is the only state (``next
 anchor is better than the anchors of lower grades, and the other way round; "the same" is said of two results only and
 never handed on, for small differences add up.
 
-Source: METHODS A4.
+Source: own derivation.
 """
 
 from __future__ import annotations

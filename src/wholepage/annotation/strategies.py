@@ -142,7 +142,7 @@ class Anchors(_Share, frozen=True):
         audit: the part of these questions that checks inferred grades.
     Raises:
         InputError: not 0 < p <= 1, or not 0 <= audit < 1.
-    Source: METHODS A4.
+    Source: own derivation.
     """
 
     name: ClassVar[str] = "anchors"

@@ -1,7 +1,7 @@
 """Listwise prompts as messages of the chat protocol that OpenAI-compatible servers speak: text and picture parts.
 
 A server writes the frame of the chat itself, and reads control tokens wherever they stand: what a query or a result
-says is mended so that it can spell none. Source: METHODS B3.
+says is mended so that it can spell none. Source: own construction.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@
 
 Pages of any length go through windows; every picture is encoded once, the head of a prompt is read once, and windows
 of different queries share a pass. Scores are log-probabilities to be named first among all results of the page.
-Source: METHODS B3, B4 (Rank-Nexus at inference, arXiv 2601.20623).
+Source: Rank-Nexus at inference, arXiv 2601.20623.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What can be asked of a listwise ranker beside one answer: several shuffled answers made one, and a limit to rising.
 
 Pure: orders and numbers. An order is a tuple of item numbers, best first.
-Source: shuffled answers, arXiv 2310.07712 (permutation self-consistency); METHODS B3.
+Source: shuffled answers, arXiv 2310.07712 (permutation self-consistency).
 """
 
 from __future__ import annotations

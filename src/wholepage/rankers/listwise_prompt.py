@@ -4,7 +4,7 @@
     body    [G] text   [QB] <picture>   [M] <picture> text   ...   query once more, the task, ``[``
 
 Identifiers are drawn per request; texts are cut to a limit and pictures sized to a budget of a window, and what was cut
-is told. Source: METHODS B3.
+is told. Source: after arXiv 2601.20623.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ class PageHead(nn.Module):
         user_dim: columns about the user; 0 = it reads none, and has no weights for them.
     Raises:
         ShapeError: ``width`` is not a multiple of ``heads``.
-    Source: METHODS A5 (reconstruction of the page reranker of arXiv 2510.16803).
+    Source: reconstruction of the page reranker of arXiv 2510.16803.
     """
 
     def __init__(

@@ -9,7 +9,7 @@ A listwise prompt marks each item by an identifier, one token drawn at random pe
     turn = decoding(automaton)                                       # a generator without I/O: tokens out, logits in
 
 Pure: arrays and numbers, no model. Reading what a model wrote without such a mask is ``permutation_text``.
-Source: METHODS B3.
+Source: own construction.
 """
 
 from __future__ import annotations

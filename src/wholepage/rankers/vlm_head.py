@@ -59,7 +59,7 @@ class GatedFusion(nn.Module):
 
     Args:
         dim: of both parts.
-    Source: METHODS A5 (hybrid fusion of arXiv 2510.16803; normalisation and a gate a dimension are ours).
+    Source: hybrid fusion of arXiv 2510.16803; normalisation and a gate a dimension are ours.
     """
 
     def __init__(self, dim: int) -> None:

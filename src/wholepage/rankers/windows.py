@@ -8,7 +8,7 @@ items. A window is a tuple of item numbers; its order tells which place of the w
     driven = drive([plan.start(len(page)) for page in pages], rank_windows)     # all queries together, round by round
 
 Where the orders contradict each other nowhere the first ``top_k`` are exact (``sliding``: the first window - stride).
-Source: METHODS B3, B4; sliding windows arXiv 2304.09542, set-wise sorting arXiv 2310.09497.
+Source: sliding windows arXiv 2304.09542, set-wise sorting arXiv 2310.09497.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 
 Each picture is described without the query, the teacher of texts ranks the descriptions twice, shown in two orders; a
 list on which it does not agree with itself, or where it holds the picture known to be right for a poor one, is left
-out. In the lists that stay the right picture is put first. Source: METHODS B1, stage 1b.
+out. In the lists that stay the right picture is put first. Source: arXiv 2601.20623, stage 1b.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class CrossEncoderConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True
         frozen_layers: how many of the lowest layers keep their weights; the embeddings too when there is one.
         pairs_per_pass: pairs a forward pass when it scores.
         loop: the training loop's settings; ``batch_size`` counts lists.
-    Source: METHODS A5, upstream rankers.
+    Source: arXiv 2510.16803, upstream rankers.
     """
 
     model: str = MINILM

@@ -1,6 +1,6 @@
 """What a listwise ranker is told about its first answer: the teacher's order, in three forms.
 
-The scores of a list are the logits of its results' letters at the first place of the answer (METHODS B2).
+The scores of a list are the logits of its results' letters at the first place of the answer (arXiv 2601.20623).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class ListwiseObjective(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
             name the best. Without it a small model that starts from nothing did not find out where to look; 0 = none.
     Raises:
         InputError: a value that is not allowed.
-    Source: METHODS B2; arXiv 2601.20623 (temperature), 2406.15657 (FIRST).
+    Source: arXiv 2601.20623 (temperature), 2406.15657 (FIRST).
     """
 
     form: Form = "plackett_luce"

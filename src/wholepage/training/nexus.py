@@ -5,7 +5,7 @@
 
 A stage trains on few, good lists of its own (a coreset), with some of earlier stages among them (replay) or, in a joint
 stage, with all kinds in given shares. After every stage the ranker is measured on held-out lists of every kind: a kind
-that an earlier stage had learned may not lose more than is allowed. Source: METHODS B1 (arXiv 2601.20623).
+that an earlier stage had learned may not lose more than is allowed. Source: arXiv 2601.20623.
 """
 
 from __future__ import annotations

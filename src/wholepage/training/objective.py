@@ -5,7 +5,7 @@ L = page_weight * L_page + pair_weight * L_pair + cross_weight * L_cross + tie_w
 
 from one forward pass of the mixed page; the terms only look at different groups of its scores. The first four are about
 what people said (grades, preferences, grades of different modalities), the last about the single-modal rankers.
-Source: arXiv 2510.16803 as told in METHODS A2; losses in ``losses``, ``alignment`` and ``preferences``.
+Source: arXiv 2510.16803; losses in ``losses``, ``alignment`` and ``preferences``.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def smar_loss(scores: Tensor, batch: PageBatch, config: SmarConfig) -> Tensor:
         scores: [B, L]
     Returns:
         Scalar; 0.0 (with gradient) when nothing in the batch teaches.
-    Source: METHODS A2.
+    Source: arXiv 2510.16803.
     """
     total = scores.sum() * 0.0
     items, grades = batch.items, batch.grades

@@ -124,7 +124,7 @@ def preferred(scores: Tensor, pairs: PairBatch, mask: Tensor, *, margin: float =
     Raises:
         ShapeError: the numbers of pages or results differ.
         InputError: a pair points outside its page, or margin or eps is negative or not finite.
-    Source: METHODS A2 (L_x and L_tie), on pairs instead of grades.
+    Source: L_x and L_tie of ``objective``, on pairs instead of grades.
     """
     check_number("margin", margin, zero_allowed=True)
     check_number("eps", eps, zero_allowed=True)

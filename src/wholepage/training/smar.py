@@ -1,6 +1,6 @@
 """SMAR: train the page reranker on few page judgments, kept consistent with strong single-modal rankers.
 
-The settings and what is minimised are in ``objective``. Source: arXiv 2510.16803 as told in METHODS A1.
+The settings and what is minimised are in ``objective``. Source: arXiv 2510.16803.
 """
 
 from __future__ import annotations

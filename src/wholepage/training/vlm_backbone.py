@@ -26,7 +26,7 @@ from wholepage.training.loop import LoopConfig
 from wholepage.training.smar import SmarConfig
 
 VLM_LOOP = LoopConfig(epochs=3, batch_size=1, accumulate=16, learning_rate=1e-5, weight_decay=0.01, max_norm=1.0)
-"""The loop's settings for a pretrained model (METHODS A5): a page a batch, because each result is a prompt."""
+"""The loop's settings for a pretrained model: a page a batch, because each result is a prompt."""
 
 
 class VlmBackbone:
