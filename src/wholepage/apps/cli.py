@@ -16,7 +16,10 @@ from typer.core import TyperGroup
 from wholepage.apps import (
     command_ab,
     command_annotate,
+    command_batch,
+    command_collection,
     command_evaluate,
+    command_plan,
     command_rank,
     command_select,
     command_serve,
@@ -81,8 +84,11 @@ app.add_typer(command_annotate.annotate, name="annotate")
 app.add_typer(command_train.train, name="train")
 app.command("evaluate")(command_evaluate.evaluate)
 app.add_typer(command_ab.ab, name="ab")
+app.add_typer(command_collection.collection, name="collection")
 app.command("compare")(command_train.compare)
 app.command("study")(command_study.study)
+app.command("plan")(command_plan.plan)
+app.command("batch")(command_batch.batch)
 app.command("serve")(command_serve.serve)
 
 
