@@ -230,10 +230,11 @@ def test_the_ocr_of_charts_is_strict(root: Path) -> None:
 
 def test_opening_by_name_says_what_is_allowed(root: Path) -> None:
     lists = {"captioned", "emoji", "image_preferences", "mmdocir_train", "rank_lists", "trec_dl"}
-    assert set(NAMES) == {*REAL, *lists, "jsonl", "synthetic"}
+    public = {"baidu_ultr", "beir", "crossrank", "inquire", "ir_datasets", "libsvm", "mixbench", "qilin", "vidore"}
+    assert set(NAMES) == {*REAL, *lists, *public, "jsonl", "synthetic"}
     assert list(NAMES) == sorted(NAMES)
     for name, given, options, message in (
-        ("Fashion", root, {}, "got 'Fashion'; allowed: captioned, emoji, fashion"),
+        ("Fashion", root, {}, "got 'Fashion'; allowed: baidu_ultr, beir, captioned"),
         ("fashion", None, {}, "set WHOLEPAGE_DATA or pass root"),
         ("fashion", root / "none", {}, "no folder; .*set WHOLEPAGE_DATA"),
         ("fashion", root / "pages", {}, "no file .*fashion_pages.*set WHOLEPAGE_DATA"),

@@ -12,10 +12,10 @@ from typing import Any
 
 from wholepage.collections import NAMES
 from wholepage.collections import open_collection as open_by_name
+from wholepage.collections.catalogue import ROOTLESS
 from wholepage.pages.errors import InputError
 from wholepage.pages.protocols import Collection
 
-_NEEDS_NO_DATA = ("synthetic",)
 _OWN_PATH = ("jsonl",)
 
 
@@ -65,9 +65,9 @@ def open_collection(name: str, root: str | Path | None = None, **options: Any) -
     """Open a collection by its name.
 
     Args:
-        name: ``"opencqa"``, ``"mmdocir"``, ``"financebench"``, ``"fashion"``, ``"grocery"``, ``"trec_dl"``,
-            ``"emoji"``, ``"image_preferences"``, ``"synthetic"`` (needs no data), ``"captioned"``, ``"mmdocir_train"``,
-            ``"rank_lists"`` (each with its own folder as root), or ``"jsonl"`` for files of your own.
+        name: one of ``NAMES``, such as ``"opencqa"`` or ``"trec_dl"`` of the data folder, ``"qilin"`` or another with
+            a folder of its own as root, ``"synthetic"`` (needs no data), or ``"jsonl"`` for files of your own;
+            ``wholepage collection list`` says what each is.
         root: the data folder, None = ``WHOLEPAGE_DATA``; for ``"jsonl"`` the file or folder of pages.
         options: keyword arguments of the collection's class.
     Returns:
@@ -78,7 +78,7 @@ def open_collection(name: str, root: str | Path | None = None, **options: Any) -
     """
     if name not in NAMES:
         raise NotFound(f"collection: got {name!r}; allowed: {', '.join(NAMES)}; choose one of them")
-    if name in _NEEDS_NO_DATA:
+    if name in ROOTLESS:
         return open_by_name(name, root, **options)
     if name in _OWN_PATH:
         if root is None or not Path(root).exists():
