@@ -31,6 +31,7 @@ from wholepage.rankers.whole_page import WholePageRanker
 from wholepage.training.calibrate import fit_calibration
 from wholepage.training.cross_encoder import CrossEncoderConfig
 from wholepage.training.distill import distill
+from wholepage.training.loop_processes import Processes
 from wholepage.training.single_modal import SingleModalFit, TowerConfig, fit_ranker, fit_single_modal
 from wholepage.training.smar import SmarConfig, fit_featurizer, fit_smar
 from wholepage.training.workers import Workers
@@ -46,9 +47,10 @@ def train_smar(recipe: Recipe, out: Path, *, progress: Progress) -> dict[str, An
         What the model was made of: labels, pages, strategy, settings.
     Raises:
         NotFound: the collection, or a model folder named, is not there.
-        InputError: the strategy is unknown or cannot be bought, or nothing teaches.
+        InputError: the strategy is unknown or cannot be bought, nothing teaches, or several processes were launched.
         WeightsError: a model folder named is of another kind, or damaged.
     """
+    _check_alone("smar")
     pages, said = _pages(recipe.data)
     encoder = picture_encoder(recipe.encoders.image, recipe.data.name)
     vectors = result_vectors(recipe.encoders.text, encoder, root=recipe.data.root, progress=progress)
@@ -84,8 +86,10 @@ def train_single(modality: Modality, recipe: Recipe, out: Path, *, progress: Pro
         What it was made of.
     Raises:
         NotFound: the collection is not there.
-        InputError: too few pages teach, or the recipe names a model instead of how to train one.
+        InputError: too few pages teach, the recipe names a model instead of how to train one, or several processes
+            were launched.
     """
+    _check_alone(modality.value)
     kind = recipe.single.get(modality, TowerConfig())
     if isinstance(kind, ModelFolder):
         raise InputError(
@@ -112,6 +116,16 @@ def train_single(modality: Modality, recipe: Recipe, out: Path, *, progress: Pro
         "truncated": trained.truncated,
         "config": msgspec.to_builtins(kind),
     }
+
+
+def _check_alone(what: str) -> None:
+    """Refuse launchers: each of their processes would buy labels, start workers of its own and write the same files."""
+    count = Processes().count
+    if count > 1:
+        raise InputError(
+            f"train {what}: got {count} processes; allowed: one, which trains its networks side by side by itself; "
+            "start it without a launcher (`train nexus` takes one)"
+        )
 
 
 def _pages(data: Data) -> Judged:

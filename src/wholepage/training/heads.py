@@ -141,6 +141,7 @@ def _train_head(
         folder=folder,
         progress=progress,
         what=what,
+        part_loss=partial(_part_loss, kept, rows, config, score),
     )
 
 
@@ -166,6 +167,29 @@ def _batch_loss(
     asked = [rows[i] for i in drawn]
     batch = collate([kept[i] for i in asked]).to(device_of(module))
     return smar_loss(score(module, asked, batch), batch, config)
+
+
+def _part_loss(
+    kept: Mapping[int, Lesson],
+    rows: Sequence[int],
+    config: SmarConfig,
+    score: Score,
+    module: nn.Module,
+    drawn: list[int],
+    part: list[int],
+) -> Tensor:
+    """The loss of the lessons drawn, of which those of the part alone are scored.
+
+    A lesson counts as one of those that teach, and how many do in the batch a part cannot know. No lesson's share hangs
+    on another's scores: with zeros in the place of those, the gradient is the part's own.
+    """
+    asked = [rows[i] for i in part]
+    device = device_of(module)
+    whole = collate([kept[rows[i]] for i in drawn]).to(device)
+    told = score(module, asked, collate([kept[i] for i in asked]).to(device))
+    scores = told.new_zeros(whole.grades.shape)
+    scores[[drawn.index(i) for i in part], : told.shape[1]] = told
+    return smar_loss(scores, whole, config)
 
 
 def _content(taught: Sequence[Lesson], config: SmarConfig) -> str:

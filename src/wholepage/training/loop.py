@@ -6,8 +6,9 @@ Checkpoints are safetensors and JSON, written whole or not at all.
 
 Under ``torchrun --nproc_per_node N`` (on GPUs also ``accelerate launch``) the same program trains in N processes: all
 draw the same batches, each takes its rows, and their gradients are summed, each row with the same weight. Where the
-loss is a mean over its rows and draws no lots, N processes do what one does, up to the order of sums. The first process
-alone writes and tells. (``accelerate`` says who and where the processes are; it does not change the arithmetic.)
+loss is a mean over its rows, or a ``PartLoss`` says what a part counts, and no lots are drawn, N processes do what one
+does, up to the order of sums. The first process alone writes and tells. (``accelerate`` says who and where the
+processes are; it does not change the arithmetic.)
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ M = TypeVar("M", bound=nn.Module)
 
 BatchLoss = Callable[[nn.Module, list[int]], Tensor]
 """The loss of the module on the training items of these indices; inputs go to ``device_of(module)`` first."""
+
+PartLoss = Callable[[nn.Module, list[int], list[int]], Tensor]
+"""``part_loss(module, batch, part)``: the loss of the whole batch, with gradient through the rows of the part alone."""
 
 Progress = Callable[[int, int, str], None]
 """``progress(done, total, what)``."""
@@ -89,6 +93,7 @@ def run(
     progress: Progress | None = None,
     what: str = "training",
     learning_rates: Callable[[str], float] | None = None,
+    part_loss: PartLoss | None = None,
 ) -> M:
     """Train a module from its seed, or from where the last run was killed.
 
@@ -102,6 +107,7 @@ def run(
         folder: keeps the checkpoint; may be missing or empty. None = nothing is kept. Processes share it.
         progress: called after every step, in the first process.
         learning_rates: by the name of a parameter, what multiple of the learning rate it gets; None = 1 each.
+        part_loss: asked in several processes, where the rows of a batch do not count alike in ``loss``.
     Returns:
         The trained module on the CPU, in evaluation mode.
     Raises:
@@ -112,7 +118,7 @@ def run(
     if count < 1:
         raise InputError(f"{what}: got no training items; allowed: at least one; check the split and the judgments")
     with seeded(config.seed):
-        return _Run(make(), count, loss, config, content, folder, progress, what, learning_rates).to_end()
+        return _Run(make(), count, loss, config, content, folder, progress, what, learning_rates, part_loss).to_end()
 
 
 def device_of(module: nn.Module) -> torch.device:
@@ -168,8 +174,9 @@ class _Run(Generic[M]):
         progress: Progress | None,
         what: str,
         learning_rates: Callable[[str], float] | None,
+        part_loss: PartLoss | None,
     ) -> None:
-        self.count, self.loss, self.config, self.folder = count, loss, config, folder
+        self.count, self.loss, self.part_loss, self.config, self.folder = count, loss, part_loss, config, folder
         self.progress, self.what = progress, what
         batches = -(-count // config.batch_size)
         self.steps_per_epoch = -(-batches // config.accumulate)
@@ -231,12 +238,18 @@ class _Run(Generic[M]):
         value = torch.zeros((), device=self.device)
         if part:
             with self._autocast():
-                value = self.loss(self.module, part)
-            if len(part) < len(batch):
-                value = value * (len(part) / len(batch))
+                value = self._share(batch, part)
         self._check_finite("loss", self.processes.total(value))
         if part:
             (value / batches).backward()  # type: ignore[no-untyped-call]
+
+    def _share(self, batch: list[int], part: list[int]) -> Tensor:
+        """The loss of a part, weighted so that the parts of a batch sum up to its gradient."""
+        if len(part) == len(batch):
+            return self.loss(self.module, part)
+        if self.part_loss is not None:
+            return self.part_loss(self.module, batch, part)
+        return self.loss(self.module, part) * (len(part) / len(batch))
 
     def _autocast(self) -> AbstractContextManager[object]:
         if self.config.precision == "fp32":

@@ -12,6 +12,7 @@ A process that fails alone leaves the others waiting; the launcher ends them.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator
 
 import torch
@@ -26,6 +27,7 @@ from torch import Tensor, distributed, nn
 from wholepage.pages.errors import InputError
 
 _TYPES = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
+_SHARDED, _YES = "ACCELERATE_USE_FSDP", ("1", "true", "yes", "on")  # FSDP does not show in the type
 _NUMBERS_PER_PARCEL = 2**25  # 128 MiB in float32
 
 
@@ -35,7 +37,7 @@ class Processes:
     Attributes:
         index: of this one, from 0.  count: of all.  device: where this one computes.
     Raises:
-        InputError: they were launched for another way of sharing the work (DeepSpeed, TPU).
+        InputError: they were launched for another way of sharing the work (DeepSpeed, FSDP, TPU).
     """
 
     def __init__(self) -> None:
@@ -44,6 +46,11 @@ class Processes:
             raise InputError(
                 f"training: got processes launched as {state.distributed_type}; allowed: {[str(t) for t in _TYPES]}; "
                 "launch with torchrun, or on GPUs with accelerate launch --multi_gpu"
+            )
+        if os.environ.get(_SHARDED, "").lower() in _YES:
+            raise InputError(
+                f"training: got processes launched to shard the model ({_SHARDED} is set); allowed: each holds the "
+                "whole of it; launch with torchrun, or with recipes/launch/multi_gpu.yaml"
             )
         self.index, self.count = int(state.process_index), int(state.num_processes)
         self.device: torch.device = state.device
