@@ -206,7 +206,7 @@ def requirement_of(library: str) -> str:
 def test_every_library_belongs_to_an_extra() -> None:
     users = (
         "", "text", "image", "train", "eval", "cli", "annotate", "serve",
-        "langchain", "llama-index", "haystack", "pyterrier",
+        "batch", "ray", "collections", "langchain", "llama-index", "haystack", "pyterrier",
     )  # fmt: skip
     known = {name for name, extras in declared().items() if extras.intersection(users)}
     found = []
