@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-import torch
 
 from wholepage.apps import comparison, contenders
 from wholepage.apps.bought import read_bought
@@ -27,7 +26,7 @@ from wholepage.pages.protocols import Collection
 from wholepage.pages.records import write_judgments, write_pages
 from wholepage.rankers.encoders import Progress
 from wholepage.training.single_modal import fold_of
-from wholepage.training.workers import Workers
+from wholepage.training.workers import Workers, on_one_thread
 
 DEFAULT_TEST_SPLIT = "dev"
 MOST_WORKERS = 8
@@ -214,13 +213,8 @@ def side_by_side(count: int | None = None) -> Iterator[Workers]:
     Args:
         count: of networks at a time; None = one a core, up to ``MOST_WORKERS``.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with Workers(count or min(MOST_WORKERS, os.cpu_count() or 1)) as workers:
-            yield workers
-    finally:
-        torch.set_num_threads(before)
+    with on_one_thread(), Workers(count or min(MOST_WORKERS, os.cpu_count() or 1)) as workers:
+        yield workers
 
 
 def _keep(outcome: comparison.Outcome, out: Path) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from wholepage.annotation.buying import buy
@@ -40,6 +39,7 @@ from wholepage.training.context_aware import ContextAwareConfig, fit_context_awa
 from wholepage.training.folds import labels_of
 from wholepage.training.loop import Progress
 from wholepage.training.smar import SmarConfig, fit_heads
+from wholepage.training.workers import on_one_thread
 
 MEASURE = "nDCG@10"
 _MERGES: dict[str, Callable[..., Ranker]] = {
@@ -102,15 +102,12 @@ def run_cell(
         InputError: as ``measure_cell``; names the cell.
         WeightsError: the ground is damaged.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     try:
-        done = measure_cell(_ground(ground_folder), cell, config)
+        with on_one_thread():
+            done = measure_cell(_ground(ground_folder), cell, config)
     except InputError as error:
         how = cell.strategy or f"share {cell.share:g}"
         raise InputError(f"cell {cell.method}, {how}, seed {cell.seed}, fold {cell.fold}: {error}") from error
-    finally:
-        torch.set_num_threads(threads)
     with atomic_write(out, "wb") as file:
         file.write(msgspec.json.encode(done, order="deterministic"))
     if progress:

@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from wholepage.pages.errors import InputError
+from wholepage.pages.errors import InputError, require
 from wholepage.pages.model import Page, Result
 from wholepage.rankers.bm25 import BM25Scorer, count_words, words_of
 from wholepage.rankers.encoders import ImageEncoder, TextEncoder
@@ -157,7 +157,9 @@ class VectorScale:
         if keep is None or keep >= items.shape[1]:
             return plain
         scaled = plain._scaled(items).astype(np.float64)
-        _, vectors = np.linalg.eigh(scaled.T @ scaled)
+        # The order of sums changes with the number of threads, and directions without spread turn freely with it.
+        with require("threadpoolctl", "train").threadpool_limits(limits=1):
+            _, vectors = np.linalg.eigh(scaled.T @ scaled)
         directions = vectors[:, ::-1][:, :keep]
         signs = np.sign(directions[np.abs(directions).argmax(axis=0), np.arange(directions.shape[1])])
         return cls(text_dim, centre, gain, (directions * signs).astype(np.float32))

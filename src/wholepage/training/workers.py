@@ -5,16 +5,17 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing.connection import wait
 from types import TracebackType
 from typing import Any, TypeVar
 
 import torch
 
-from wholepage.pages.errors import InputError, WorkerLost
+from wholepage.pages.errors import InputError, WorkerLost, require
 from wholepage.training.loop import Progress
 
 T = TypeVar("T")
@@ -24,7 +25,7 @@ class Workers:
     """A pool of processes for small trainings; one worker means: here, in this process.
 
     Every process of the pool computes on one thread. So does whoever wants the same bits from one worker as from many
-    (``torch.set_num_threads(1)``). Processes are started when first needed and end with the ``with`` block. A script
+    (``on_one_thread``). Processes are started when first needed and end with the ``with`` block. A script
     that asks for more than one worker must guard its own start with ``if __name__ == "__main__":``.
 
     Args:
@@ -88,8 +89,28 @@ class Workers:
         return results
 
 
+@contextmanager
+def on_one_thread() -> Iterator[None]:
+    """Compute on one thread inside: torch, and the linear algebra of numpy.
+
+    How many threads share a sum changes its last bits, training makes much of little, and so the machine's cores would
+    show in the results.
+
+    Raises:
+        MissingExtra: scikit-learn is not installed whole.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with require("threadpoolctl", "train").threadpool_limits(limits=1):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _begin() -> None:
     torch.set_num_threads(1)
+    require("threadpoolctl", "train").threadpool_limits(limits=1)  # outside of a ``with`` it holds until the end
     parent = multiprocessing.parent_process()
     if parent is not None:
         # A killed parent cannot tell its workers to stop; without this they would train on for nobody.
