@@ -1,93 +1,108 @@
 """Batch jobs at scale: what a second worker brings, whether output stays the same, whether memory and cost stay flat.
 
-    python benchmarks/batch_scale.py --json
-    python benchmarks/batch_scale.py --pages 50000 --small 5000 --speed-pages 5000
+    python benchmarks/batch_scale.py --json --out benchmarks/batch_scale.md
+    python benchmarks/batch_scale.py --pages 50000 --small 5000 --speed-pages 5000 --kill-pages 5000 --no-ray
 
 Pages are made on the way to the disk, never held together; BM25 ranks them, which needs one core a worker and no GPU.
-Each job is the command ``wholepage batch`` in processes of its own. Three things are measured:
+Each job is the command ``wholepage batch`` in processes of its own. Four things are measured:
 
-- the same job with one worker, two, and (same output only) four: pages a second and the digest of the output.
-  ``speedup_2_workers`` means something only where two cores are free; ``cores_busy`` is the load of the machine a core
-  before the job began.
+- the same job in the command's own process, by 1, 2 and 4 worker processes, and by 1, 2 and 4 Ray actors: pages a
+  second and the digest of the output (``same_output``). ``speedup_2_workers`` counts the start of the processes;
+  ``speedup_2_ray_workers`` does not count Ray's, which takes longer than a small job (``..._with_start`` does). They
+  mean something only where two cores are free; ``cores_busy`` is the load of the machine a core before.
+- the job killed by SIGKILL in the middle, a worker or the command itself, in processes and over Ray: whether what
+  comes out in the end is the same, and how many rows are lost or stand twice.
 - the most memory that the job's own process and its worker held, on few pages and on many;
   ``peak_rss_ratio_1m_10k`` is null unless those were 10,000 and 1,000,000. BM25 keeps the words of texts it saw last,
   up to a fixed number of characters; the texts are long enough that the few pages fill it, too.
 - processor seconds a page on few pages and on many, start and planning included; ``cost_ratio`` is many over few, and
   ``cost_ratio_without_start`` leaves out what a job of a hundred pages costs.
 
-Nothing is written unless ``--out`` names a file; pages and output lie in the folder of temporary files, and take some
-2.5 KB a page.
+Nothing is written unless ``--out`` names a file (Markdown, or JSON when it ends in ``.json``); pages and output lie in
+the folder of temporary files, and take some 2.5 KB a page.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
-import random
-import resource
-import subprocess
-import sys
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import conditions
+from batch_jobs import Engine, ids_in, killed, make, run
 
-SOURCE = Path(__file__).parents[1] / "src"
-WORDS = 4000
-RESULTS, WORDS_A_RESULT = 5, 45
 FEW, MANY = 10_000, 1_000_000
 START_PAGES = 100
+COUNTS = (1, 2, 4)
+SPEED_SHARDS, KILL_SHARDS = 24, 100
 
 
-def make(path: Path, count: int, seed: int) -> None:
-    """Write pages line by line; a page depends on its number and the seed alone."""
-    with open(path, "w", encoding="utf-8") as file:
-        for number in range(count):
-            draws = random.Random(f"{seed}:{number}")
-            asked, *texts = (
-                " ".join(f"word{int(WORDS * draws.random() ** 2)}" for _ in range(length))
-                for length in (3, *[WORDS_A_RESULT] * RESULTS)
-            )
-            results = [{"result_id": f"r{i}", "modality": "text", "text": text} for i, text in enumerate(texts)]
-            file.write(json.dumps({"query": {"query_id": f"q{number}", "text": asked}, "results": results}) + "\n")
+def why_no_ray(left_out: bool) -> str | None:
+    """Why Ray is not measured; None when it is."""
+    if left_out:
+        return "left out by --no-ray"
+    missing = [name for name in ("ray", "pandas") if importlib.util.find_spec(name) is None]
+    return f"not installed: {', '.join(missing)}" if missing else None
 
 
-def run(pages: Path, out: Path, workers: int, shard_rows: int) -> dict[str, Any]:
-    """One job by the command: what it prints, and the processor seconds of all its processes."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [sys.executable, "-m", "wholepage", "batch", "rank", str(pages), "-m", "bm25", "-o", str(out)]
-    done = subprocess.run(
-        [*command, "-w", str(workers), "--shard-rows", str(shard_rows), "--json"],
-        env={**os.environ, "PYTHONPATH": str(SOURCE)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    found: dict[str, Any] = json.loads(done.stdout)
-    found["cpu_s"] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return found
-
-
-def speed(folder: Path, count: int, seed: int) -> dict[str, Any]:
-    """The same job by one worker, two and four."""
+def speed(folder: Path, count: int, seed: int, *, ray: bool) -> dict[str, Any]:
+    """The same job by every engine."""
     pages = folder / "speed.jsonl"
     make(pages, count, seed)
-    rows = max(1, count // 24)
+    engines = [Engine(0), *map(Engine, COUNTS), *([Engine(one, ray=True) for one in COUNTS] if ray else [])]
     busy = os.getloadavg()[0] / (os.cpu_count() or 1)
-    found = {workers: run(pages, folder / f"speed-{workers}", workers, rows) for workers in (1, 2, 4)}
-    return {
+    found: dict[str, dict[str, Any]] = {}
+    for engine in engines:
+        out = folder / f"speed-{engine}"
+        found[str(engine)] = run(pages, out, engine, max(1, count // SPEED_SHARDS))
+        shutil.rmtree(out, ignore_errors=True)
+    one, two = found["processes_1"], found["processes_2"]
+    told = {
         "speed_pages": count,
         "cores_busy": round(busy, 2),
-        "pages_a_second": {str(workers): round(one["pages_a_second"], 1) for workers, one in found.items()},
-        "speedup_2_workers": round(found[1]["seconds"] / found[2]["seconds"], 3),
-        "same_output": len({one["output_sha256"] for one in found.values()}) == 1,
-        "digest": found[1]["output_sha256"],
+        "pages_a_second": {name: round(each["pages_a_second"], 1) for name, each in found.items()},
+        "speedup_2_workers": round(one["seconds"] / two["seconds"], 3),
+        "speedup_2_workers_without_start": _ratio(two["shards_a_second"], one["shards_a_second"]),
+        "speedup_2_ray_workers": None,
+        "speedup_2_ray_workers_with_start": None,
+        "same_output": len({each["output_sha256"] for each in found.values()}) == 1,
+        "digests": {name: each["output_sha256"] for name, each in found.items()},
     }
+    if ray:
+        one, two = found["ray_1"], found["ray_2"]
+        told["speedup_2_ray_workers"] = _ratio(two["shards_a_second"], one["shards_a_second"])
+        told["speedup_2_ray_workers_with_start"] = round(one["seconds"] / two["seconds"], 3)
+    return told
+
+
+def kills(folder: Path, count: int, seed: int, *, ray: bool) -> dict[str, Any]:
+    """The same job, whole and killed: the digests compared, the rows counted."""
+    pages = folder / "kill.jsonl"
+    make(pages, count, seed)
+    rows = max(1, count // KILL_SHARDS)
+    whole = run(pages, folder / "kill-whole", Engine(0), rows)
+    told: dict[str, Any] = {"kill_pages": count}
+    details: dict[str, Any] = {}
+    for over_ray in (False, True)[: 1 + ray]:
+        for victim in ("worker", "driver"):
+            name = f"kill_{'ray_' * over_ray}{victim}"
+            found = killed(pages, folder / name, Engine(2, over_ray), rows, victim)
+            told[f"{name}_same_output"] = found["output_sha256"] == whole["output_sha256"]
+            details[name] = {
+                "shards": found["shards"],
+                "shards_at_the_kill": found["stood"],
+                "shards_of_the_last_run": found["shards_done"],
+                **ids_in(found["out"], count),
+            }
+    if not ray:
+        told |= {"kill_ray_worker_same_output": None, "kill_ray_driver_same_output": None}
+    sums = {name: sum(one[name] for one in details.values()) for name in ("rows_lost", "rows_doubled")}
+    return {**told, **sums, "kills": details}
 
 
 def scale(folder: Path, few: int, many: int, seed: int) -> dict[str, Any]:
@@ -96,7 +111,7 @@ def scale(folder: Path, few: int, many: int, seed: int) -> dict[str, Any]:
     for count in (START_PAGES, few, many):
         pages = folder / f"scale-{count}.jsonl"
         make(pages, count, seed)
-        found[count] = run(pages, folder / f"scale-{count}", 1, 2000)
+        found[count] = run(pages, folder / f"scale-{count}", Engine(1), 2000)
         pages.unlink()
     peaks = {count: sum(one["peak_bytes"].values()) for count, one in found.items()}
     cost = {count: one["cpu_s"] / count for count, one in found.items()}
@@ -117,29 +132,101 @@ def scale(folder: Path, few: int, many: int, seed: int) -> dict[str, Any]:
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """All of it, in a folder that is gone afterwards."""
+    why = why_no_ray(args.no_ray)
+    ray: dict[str, Any] = {"ray": conditions.version("ray") if why is None else why}
     with tempfile.TemporaryDirectory(prefix="batch-scale-") as name:
         folder = Path(name)
-        return {**speed(folder, args.speed_pages, args.seed), **scale(folder, args.small, args.pages, args.seed)}
+        return {
+            **ray,
+            **speed(folder, args.speed_pages, args.seed, ray=why is None),
+            **kills(folder, args.kill_pages, args.seed, ray=why is None),
+            **scale(folder, args.small, args.pages, args.seed),
+        }
+
+
+def table(found: dict[str, Any]) -> str:
+    """The measurement as Markdown."""
+    lines = [
+        "# Batch jobs: workers, kills, a million pages",
+        "",
+        f"- command: `{found['command']}`",
+        f"- commit: {found['commit']}",
+        f"- machine: {found['machine']}; load a core before: {found['cores_busy']}",
+        f"- Ray: {found['ray']}",
+        "",
+        f"## The same job of {found['speed_pages']:,} pages",
+        "",
+        "| by | pages a second | digest of the output |",
+        "|---|---:|---|",
+        *(
+            f"| {name.replace('_', ' ')} | {rate:,.1f} | `{found['digests'][name][:16]}` |"
+            for name, rate in found["pages_a_second"].items()
+        ),
+        "",
+        f"The same output by all: {_word(found['same_output'])}. Two worker processes to one: "
+        f"{_number(found['speedup_2_workers'])} ({_number(found['speedup_2_workers_without_start'])} without their "
+        f"start). Two Ray actors to one: {_number(found['speedup_2_ray_workers'])} without Ray's start "
+        f"({_number(found['speedup_2_ray_workers_with_start'])} with it).",
+        "",
+        f"## Killed in the middle, {found['kill_pages']:,} pages by two workers",
+        "",
+        "| killed | same output | shards at the kill | shards of the last run | rows lost | rows doubled |",
+        "|---|---|---:|---:|---:|---:|",
+        *(
+            f"| {name.removeprefix('kill_').replace('_', ' ')} | {_word(found[f'{name}_same_output'])} | "
+            f"{one['shards_at_the_kill']} of {one['shards']} | {one['shards_of_the_last_run']} | {one['rows_lost']} | "
+            f"{one['rows_doubled']} |"
+            for name, one in found["kills"].items()
+        ),
+        "",
+        "## Few pages and many, one worker",
+        "",
+        "| pages | peak memory of all processes, MB | processor, ms a page |",
+        "|---:|---:|---:|",
+        *(
+            f"| {found[size]:,} | {found['peak_rss_mb'][str(found[size])]:,.1f} | "
+            f"{found['cpu_ms_a_page'][str(found[size])]:.4f} |"
+            for size in ("few", "many")
+        ),
+        "",
+        f"Many to few: memory {found['peak_rss_ratio']:.3f}, cost of a page {found['cost_ratio']:.3f} "
+        f"({found['cost_ratio_without_start']:.3f} without the start).",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _ratio(over: float | None, under: float | None) -> float | None:
+    return round(over / under, 3) if over and under else None
+
+
+def _number(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.2f}"
+
+
+def _word(value: bool) -> str:
+    return "yes" if value else "**no**"
 
 
 def main() -> None:
-    """Measure, and print lines or JSON."""
+    """Measure, and print a table or JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pages", type=int, default=MANY, help="many pages")
     parser.add_argument("--small", type=int, default=FEW, help="few pages, more than a hundred")
-    parser.add_argument("--speed-pages", type=int, default=50_000, help="pages of the jobs with 1, 2 and 4 workers")
+    parser.add_argument("--speed-pages", type=int, default=50_000, help="pages of the jobs by several workers")
+    parser.add_argument("--kill-pages", type=int, default=50_000, help="pages of the jobs that are killed")
+    parser.add_argument("--no-ray", action="store_true", help="leave Ray out")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="one JSON document")
-    parser.add_argument("--out", type=Path, help="also write the JSON here")
+    parser.add_argument("--out", type=Path, help="also write here: a table, or JSON when it ends in .json")
     args = parser.parse_args()
     if not START_PAGES < args.small < args.pages:
         parser.error(f"got --small {args.small} and --pages {args.pages}; allowed: {START_PAGES} < small < pages")
     about = {"command": conditions.command(), "commit": conditions.commit(), "machine": conditions.machine(1)}
     found = {**about, **measure(args)}
-    text = json.dumps(found, indent=None if args.json else 1)
-    print(text if args.json else "\n".join(f"{name} {value}" for name, value in found.items()))
+    print(json.dumps(found) if args.json else table(found))
     if args.out is not None:
-        args.out.write_text(text + "\n", encoding="utf-8")
+        text = json.dumps(found, indent=1) + "\n" if args.out.suffix == ".json" else table(found)
+        args.out.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

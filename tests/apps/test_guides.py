@@ -107,7 +107,7 @@ def test_there_are_guides_with_blocks_of_every_kind() -> None:
         "vlm",
     } <= set(GUIDES)
     languages = {found for text in GUIDES.values() for found, _ in _BLOCK.findall(text)}
-    assert languages == {"bash", "python", "py", "sh", "toml"}  # `sh` lines are those of test_serving_guide
+    assert languages == {"bash", "python", "py", "sh", "text", "toml"}  # `sh` lines are those of test_serving_guide
     assert len(LINES) >= 10
     assert len(RUNNABLE) >= 2
 

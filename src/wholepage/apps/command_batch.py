@@ -60,7 +60,10 @@ def batch(
             "Default offline, and minilm.",
         ),
     ] = None,
-    format_: Annotated[RecordsFormat, typer.Option("--format", help="Of the files written.")] = RecordsFormat.JSONL,
+    format_: Annotated[
+        RecordsFormat | None,
+        typer.Option("--format", help="Of the files written. Default jsonl, and parquet for vectors."),
+    ] = None,
     workers: Annotated[
         int, typer.Option("--workers", "-w", min=0, help="Processes (or Ray actors) that hold the model; 0 = this one.")
     ] = 1,
@@ -100,10 +103,11 @@ def batch(
     from wholepage.apps.batch.plan import Settings
 
     named = model or ("minilm" if task is BatchTask.ENCODE else "offline")
+    vectors = task is BatchTask.ENCODE
     settings = Settings(
         task=task.value,
         model=named,
-        format=format_.value,
+        format=(format_ or (RecordsFormat.PARQUET if vectors else RecordsFormat.JSONL)).value,
         shard_rows=shard_rows,
         batch_pages=batch_pages,
         on_error=on_error.value,
@@ -111,13 +115,17 @@ def batch(
         only=None if only is None else only.value,
     )
     engine = _engine(workers, threads, ray, gpus)
-    with progress() as report:
-        run = run_batch(inputs, output, settings, engine, report=report, note=note)
-    _tell(run, output)
+    try:
+        with progress() as report:
+            run = run_batch(inputs, output, settings, engine, report=report, note=note)
+    except KeyboardInterrupt:
+        note("stopped; the same command goes on with the shards that are not done")
+        raise
+    _tell(run)
     if json_:
         print_json(
             {
-                "output": output,
+                "output": run.out,
                 **{name: getattr(run.summary, name) for name in run.summary.__struct_fields__},
                 "shards_done": run.shards_done,
                 "rows_done": run.rows_done,
@@ -148,7 +156,7 @@ def _engine(workers: int, threads: int, ray: str | None, gpus: float) -> Engine:
     return Processes(workers, threads=threads) if workers else InProcess()
 
 
-def _tell(run: Run, output: str) -> None:
+def _tell(run: Run) -> None:
     from wholepage.apps.console import note
 
     found = run.summary
@@ -160,6 +168,6 @@ def _tell(run: Run, output: str) -> None:
         note(f"no opinion on {found.silent} results (nothing to read)")
     if found.rejected:
         note(
-            f"WARNING: {found.rejected} of {found.rows} rows could not be used and are left out; see {output}/_rejects"
+            f"WARNING: {found.rejected} of {found.rows} rows could not be used and are left out; see {run.out}/_rejects"
         )
-    note(f"{found.written} records in {found.shards} shards in {output}, digest {found.output_sha256[:16]}")
+    note(f"{found.written} records in {found.shards} shards in {run.out}, digest {found.output_sha256[:16]}")

@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
+from wholepage.apps.batch import job as batch_job
+from wholepage.apps.batch.plan import Settings
 from wholepage.apps.cli import app
+from wholepage.pages.errors import InputError
 
 from .made import pages, write_jsonl
+from .object_store import object_store
 
 RUN = CliRunner()
 
@@ -26,6 +31,30 @@ def test_the_command_ranks_and_tells(tmp_path: Path) -> None:
     again = RUN.invoke(app, ["batch", "rank", source, "-m", "bm25", "-o", str(out), "-w", "0"])
     assert "nothing was left to do" in again.stderr
     assert again.stdout == ""
+
+
+def test_vectors_come_as_parquet_unless_told_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Settings] = []
+
+    def refused(inputs: list[str], out: str, settings: Settings, engine: object, **more: object) -> None:
+        asked.append(settings)
+        raise InputError("enough")
+
+    monkeypatch.setattr(batch_job, "run_batch", refused)
+    for task, extra in (("rank", []), ("score", []), ("encode", []), ("encode", ["--format", "jsonl"])):
+        RUN.invoke(app, ["batch", task, "x.jsonl", "-o", "out", *extra])
+    assert [one.format for one in asked] == ["jsonl", "jsonl", "parquet", "jsonl"]
+
+
+def test_keys_in_an_address_are_not_printed(tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "pages.jsonl", pages(5))
+    with object_store() as store:
+        address = store.address("lake/out")
+        said = RUN.invoke(app, ["batch", "rank", source, "-m", "bm25", "-o", address, "-w", "0", "--json"])
+    assert said.exit_code == 0, said.output
+    assert json.loads(said.stdout)["output"] == "s3://lake/out"
+    assert "secret" in address
+    assert "secret" not in said.output
 
 
 def test_rows_left_out_are_loud(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import tracemalloc
 from collections.abc import Sequence
@@ -10,18 +11,22 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from PIL import Image
 from pyarrow import parquet
 
 from wholepage.apps.batch import processes, work
+from wholepage.apps.batch import shards as shards_module
 from wholepage.apps.batch.messages import Told
+from wholepage.apps.batch.outputs import Hashed
 from wholepage.apps.batch.places import place_of
 from wholepage.apps.batch.plan import Opened, Settings, Shard, planned
 from wholepage.apps.batch.processes import InProcess, Processes
 from wholepage.apps.batch.shards import Order, ShardWork
 from wholepage.apps.batch.work import EncodePages, OneModality, RankPages, Record
 from wholepage.apps.places import NotFound
-from wholepage.pages.errors import InputError, PageError, RecordError
-from wholepage.pages.model import Modality, Page, Query, Ranking, Result
+from wholepage.pages.errors import DecodingError, InputError, PageError, RecordError
+from wholepage.pages.model import ImageRef, Modality, Page, Query, Ranking, Result
 from wholepage.pages.protocols import by_score
 from wholepage.rankers.bm25 import BM25Scorer
 from wholepage.rankers.matching import ResultVectors
@@ -106,7 +111,7 @@ def test_a_folder_holds_one_job(source: str, tmp_path: Path) -> None:
         job(source, out, top_k=2)
     with open(source, "ab") as file:
         file.write(b'{"query": {"query_id": "new", "text": "x"}, "results": []}\n')
-    with pytest.raises(InputError, match="the input has changed"):
+    with pytest.raises(InputError, match=r"the input has changed, first in .*pages\.jsonl"):
         job(source, out)
     with pytest.raises(InputError, match=r"holds 'pages\.jsonl' and no _manifest"):
         job(source, tmp_path)
@@ -128,9 +133,13 @@ def bad_lines() -> list[bytes]:
     return [good[0], b"{no json}", good[1], b"", good[2], good[0], good[3], b'{"query": {"query_id": ""}}', good[4]]
 
 
+def once(lines: Sequence[bytes]) -> list[bytes]:
+    return list(dict.fromkeys(lines))
+
+
 def test_a_bad_row_stops_and_is_named(tmp_path: Path) -> None:
     source = tmp_path / "bad.jsonl"
-    source.write_bytes(b"\n".join(bad_lines()) + b"\n\n\n")
+    source.write_bytes(b"\n".join(once(bad_lines())) + b"\n\n\n")
     with pytest.raises(RecordError, match=r"bad\.jsonl:2: line"):
         job(str(source), tmp_path / "out")
     assert not list((tmp_path / "out").glob("part-*"))
@@ -203,6 +212,62 @@ def test_a_picture_that_is_missing_is_an_error_of_its_row(tmp_path: Path) -> Non
         job(str(tmp_path / "p.jsonl"), tmp_path / "out")
 
 
+def test_rejects_of_a_run_that_was_cut_off_do_not_stay(source: str, tmp_path: Path) -> None:
+    """What was wrong with a row may be mended before the shard is done again, as when a picture is put in its place."""
+    out = tmp_path / "out"
+    works, shards = shard_work(source, out, settings(on_error="skip"), RankPages(Picky()))
+    works.do(shards[0], lambda rows: None)
+    assert (out / "_rejects" / "part-000000.jsonl").exists()
+    (out / "_done" / "part-000000.json").unlink()
+    works, _ = shard_work(source, out, settings(on_error="skip"), RankPages(OnlyOrders()))
+    assert works.do(shards[0], lambda rows: None).rejected == 0
+    assert not (out / "_rejects" / "part-000000.jsonl").exists()
+
+
+def test_a_full_disk_is_told_and_the_job_goes_on_later(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Hashed.write
+
+    def full(self: Hashed, content: bytes) -> int:
+        if self.bytes > 2000:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(self, content)
+
+    monkeypatch.setattr(Hashed, "write", full)
+    for kind in ("jsonl", "parquet"):
+        with pytest.raises(InputError, match=r"part-00000\d in .*: got No space left on device; .*goes on where"):
+            job(source, tmp_path / kind, format=kind, shard_rows=70)
+        assert not list((tmp_path / kind).glob("*part*"))
+        assert not list((tmp_path / kind).glob(".*tmp"))
+    monkeypatch.undo()
+    assert job(source, tmp_path / "jsonl", format="jsonl", shard_rows=70).summary.written == 70
+
+
+def test_a_file_that_grows_shorter_while_it_is_read_is_noticed(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    works, shards = shard_work(source, tmp_path / "out", settings(), RankPages(Picky()))
+    monkeypatch.setattr(shards_module, "rows_of", lambda *given: iter(()))
+    with pytest.raises(InputError, match="changed while the job ran"):
+        works.do(shards[0], lambda rows: None)
+    assert not list((tmp_path / "out").glob("*part*"))
+
+
+def test_a_manifest_of_another_format_is_told(source: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    job(source, out)
+    kept = (out / "_manifest.json").read_text()
+    (out / "_manifest.json").write_text(kept.replace('"format_version": 2', '"format_version": 1'))
+    with pytest.raises(InputError, match="its manifest is of format 1, this wholepage writes 2"):
+        job(source, out)
+    (out / "_manifest.json").write_text(kept[:90])
+    with pytest.raises(InputError, match="its manifest cannot be read"):
+        job(source, out)
+    (out / "_manifest.json").write_text(kept)
+    assert job(source, out).shards_done == 0
+
+
 # --- score, encode, options -------------------------------------------------------------------------------------------
 
 
@@ -241,6 +306,17 @@ def test_vectors_of_query_and_results(source: str, tmp_path: Path, hashed_words:
         assert row["image"] == [None, None, None]
 
 
+def test_a_vector_that_is_not_finite_is_an_error_of_its_row() -> None:
+    class Breaks:
+        name, dim = "breaks", 2
+
+        def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+            return np.full((len(texts), 2), np.nan, np.float32)
+
+    with pytest.raises(DecodingError, match="not finite, of page 'q0'"):
+        EncodePages(ResultVectors(Breaks())).records(pages(1))
+
+
 def test_one_modality_and_the_first_k(source: str, tmp_path: Path) -> None:
     job(source, tmp_path / "out", top_k=2, only="text")
     assert all(len(msgspec.json.decode(line, type=Ranking)) == 2 for line in records(tmp_path / "out"))
@@ -252,6 +328,52 @@ def test_one_modality_and_the_first_k(source: str, tmp_path: Path) -> None:
         settings(task="encode", top_k=2)
     with pytest.raises(InputError, match="shard_rows 0"):
         settings(shard_rows=0)
+
+
+def test_pictures_lie_beside_the_file_that_names_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "in" / "pictures").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / "in" / "pictures" / "a b.png")
+    shown = Page(Query("q"), (Result("a", Modality.IMAGE, "a lamp", (ImageRef("pictures/a b.png"),)),))
+    monkeypatch.chdir(tmp_path)
+    for source in (
+        write_jsonl(tmp_path / "in" / "a.jsonl", [shown]),
+        write_jsonl(tmp_path / "in" / "a.jsonl.gz", [shown]),
+        write_parquet(tmp_path / "in" / "a.parquet", [shown], rows_of_a_group=1, nested=False),
+    ):
+        out = tmp_path / f"of-{Path(source).name}"
+        works, shards = shard_work(f"in/{Path(source).name}", out, settings(), RankPages(OnlyOrders()))
+        assert works.do(shards[0], lambda rows: None).written == 1
+
+
+# --- queries that stand twice -----------------------------------------------------------------------------------------
+
+
+def two_files(folder: Path) -> list[str]:
+    """Twelve rows in two files of two kinds, of which two of the second file repeat."""
+    listed = pages(10)
+    first = write_jsonl(folder / "a.jsonl", listed[:6])
+    second = write_parquet(folder / "b.parquet", [listed[0], *listed[6:9], listed[7], listed[9]], rows_of_a_group=2)
+    return [first, second]
+
+
+def test_a_query_that_stands_twice_stops_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match=r"b\.parquet:1: query\.query_id: .*already in row 1 of .*a\.jsonl \(2 such"):
+        job(two_files(tmp_path), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_repeats_is_left_out_wherever_shards_are_cut(tmp_path: Path) -> None:
+    named = two_files(tmp_path)
+    for rows in (1, 2, 100):
+        out = tmp_path / f"out-{rows}"
+        run = job(named, out, on_error="skip", shard_rows=rows)
+        assert (run.summary.rows, run.summary.written, run.summary.rejected) == (12, 10, 2)
+        assert [msgspec.json.decode(line)["query_id"] for line in records(out)] == [f"q{i}" for i in range(10)]
+        lines = [line for path in sorted((out / "_rejects").iterdir()) for line in path.read_bytes().splitlines()]
+        rejects = list(map(msgspec.json.decode, lines))
+        assert [one["row"] for one in rejects] == [1, 5]
+        assert f"got 'q0', already in row 1 of {named[0]}" in rejects[0]["message"]
+        assert "got 'q7', already in row 3;" in rejects[1]["message"]
 
 
 # --- input ------------------------------------------------------------------------------------------------------------
@@ -280,7 +402,10 @@ def test_files_of_folders_and_patterns_come_by_name(tmp_path: Path) -> None:
         ("a.jsonl", b"\xef\xbb\xbf{}\n", "byte order mark"),
         ("a.jsonl", b"\n\n", "no rows"),
         ("a.jsonl.gz", b"no gzip", "broken gzip"),
+        ("a.jsonl.gz", b"", "no rows"),
         ("a.parquet", b"no parquet", "no whole Parquet file"),
+        ("a.txt", b"{}\n", r"allowed: files that end in \.jsonl, "),
+        ("a.csv.gz", b"x", r"allowed: files that end in \.jsonl, "),
     ],
 )
 def test_files_that_cannot_be_read_are_refused(name: str, content: bytes, said: str, tmp_path: Path) -> None:
@@ -337,4 +462,4 @@ def test_opened_says_where_it_is(source: str) -> None:
     _, opened = planned([source], settings(), "x", lambda done, total, what: None)
     stamp = place_of(source).stamp()
     assert stamp is not None
-    assert opened == (Opened(source, stamp.bytes, stamp.modified_ns),)
+    assert opened == (Opened(source, source, stamp.bytes, stamp.modified_ns),)

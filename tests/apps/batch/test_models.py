@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from wholepage.apps.batch.models import TextsOnce, encoders_named, fingerprint_of, ranker_named
+from wholepage.apps.batch.models import TextsOnce, encoders_named, fingerprint_of, placed, ranker_named
 from wholepage.apps.places import NotFound
+from wholepage.rankers.weights import MANIFEST
 
 from .made import pages
 
@@ -47,8 +48,23 @@ def test_a_fingerprint_is_of_names_and_content(tmp_path: Path) -> None:
     assert first != fingerprint_of(str(tmp_path / "b"))
     (tmp_path / "a" / "weights").rename(tmp_path / "a" / "other")
     assert first != fingerprint_of(str(tmp_path / "a"))
+    (tmp_path / "a+b").mkdir()
+    bare = fingerprint_of(str(tmp_path / "a+b"))
+    (tmp_path / "a+b" / "weights").write_bytes(b"3")
+    assert bare != fingerprint_of(str(tmp_path / "a+b"))
     assert fingerprint_of("bm25") != fingerprint_of("offline")
     assert fingerprint_of("minilm") != fingerprint_of("minilm+pixels")
+
+
+def test_names_are_no_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    named = fingerprint_of("bm25")
+    for name in ("bm25", "mine"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / MANIFEST).write_bytes(b"{}")
+    assert fingerprint_of("bm25") == named
+    assert (placed("bm25"), placed("mine")) == ("bm25", str(tmp_path / "mine"))
+    assert placed("minilm+pixels") == "minilm+pixels"
 
 
 def test_models_by_name() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import fsspec
@@ -11,8 +11,11 @@ import msgspec
 import pytest
 from pyarrow import fs as pyarrow_fs
 
+from wholepage.apps.batch.messages import Told
 from wholepage.apps.batch.places import place_of
-from wholepage.apps.batch.processes import Processes
+from wholepage.apps.batch.plan import Shard
+from wholepage.apps.batch.processes import InProcess, Processes
+from wholepage.apps.batch.shards import Order
 from wholepage.pages.errors import InputError, RecordError
 from wholepage.pages.model import ImageRef, Modality, Page, Query, Result
 
@@ -82,3 +85,47 @@ def test_addresses_of_stores() -> None:
         place_of("nowhere://key:secret@x")
     with pytest.raises(InputError, match="got ArrowInvalid"):
         place_of("s3://lake/in?colour=red")
+    for leaks in ("s3://key:se/cret@lake/in", "s3://key:se@cret@lake/in?colour=red"):
+        with pytest.raises(InputError) as told:
+            place_of(leaks)
+        assert "cret" not in str(told.value)
+
+
+@pytest.mark.parametrize("name", ["a b.jsonl", "50%20off.jsonl", "caf\u00e9 #1.jsonl", "what?.jsonl", "[1]*.jsonl"])
+def test_names_with_any_letters(name: str, store: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "in [x]?"
+    folder.mkdir()
+    write_jsonl(folder / name, pages(10))
+    write_jsonl(folder / "whatX.jsonl", pages(20)[10:])
+    store.put(f"lake/in/{name}", (folder / name).read_bytes())
+    one = job(str(folder / name), tmp_path / "one")
+    assert one.summary.rows == 10
+    assert job(str(folder), tmp_path / "both").summary.rows == 20
+    far = job(store.address("lake/in"), tmp_path / "out", Processes(1))
+    assert far.summary.output_sha256 == one.summary.output_sha256
+    if not set("%?*[") & set(name):
+        assert job(store.address(f"lake/in/{name}"), tmp_path / "named").summary.rows == 10
+
+
+def test_an_output_that_is_a_file(tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "pages.jsonl", pages(3))
+    with pytest.raises(InputError, match=r"pages\.jsonl: got File exists; allowed: a folder"):
+        job(source, source)
+
+
+def test_a_job_goes_on_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What workers are told holds wherever they run; a file that is called otherwise is another input."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    write_jsonl(tmp_path / "here" / "pages.jsonl", pages(30))
+
+    class Elsewhere(InProcess):
+        def run(self, order: Order, shards: Sequence[Shard], told: Told) -> None:
+            monkeypatch.chdir(tmp_path)
+            super().run(order, shards, told)
+            monkeypatch.chdir(tmp_path / "here")
+
+    assert job("pages.jsonl", "out", Elsewhere()).summary.written == 30
+    assert (tmp_path / "here" / "out" / "part-000001.jsonl").is_file()
+    with pytest.raises(InputError, match=r"input pages\.jsonl, now \./pages\.jsonl"):
+        job("./pages.jsonl", "out")

@@ -14,14 +14,15 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from wholepage.apps.batch.claim import claim, held
 from wholepage.apps.batch.messages import Engine, Event, Finished, Lost, Through
-from wholepage.apps.batch.models import fingerprint_of
-from wholepage.apps.batch.places import Place, place_of
-from wholepage.apps.batch.plan import Manifest, Settings, planned
+from wholepage.apps.batch.models import fingerprint_of, placed
+from wholepage.apps.batch.places import Place, absolute, place_of
+from wholepage.apps.batch.plan import Manifest, Opened, Settings, planned
 from wholepage.apps.batch.shards import DONE, REJECTS, Done, Order, done_of, output_of, peak_bytes, rejects_of
 from wholepage.pages.errors import InputError, WeightsError
 
-MANIFEST, SUCCESS = "_manifest.json", "_SUCCESS"
+SUCCESS = "_SUCCESS"
 _BLOCK_BYTES = 1 << 20
 _SAYS_EVERY_S = 30.0
 
@@ -52,11 +53,13 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """What this run did of the job.
 
     Attributes:
-        summary: of the job.  shards_done, rows_done: by this run; the others stood already.
+        out: the folder, without keys.  summary: of the job.
+        shards_done, rows_done: by this run; the others stood already.
         seconds: of the work, planning left out.  workers_lost: how many ended in the middle of a shard.
         peak_bytes: the most memory of each process, by its name; of this one under ``driver``.
     """
 
+    out: str
     summary: Summary
     shards_done: int
     rows_done: int
@@ -80,34 +83,37 @@ def run_batch(
         engine: who does the shards.  report: told of progress.  note: told of what a person should read.
     Raises:
         NotFound: an input or the model is not there.
-        InputError: the folder holds another job or other files, every row was left out, or the input changed.
+        InputError: the folder holds another job or other files or another run is at work in it, every row was left
+            out, or the input changed.
         RecordError: a row cannot be used, and the job stops at such.
         WeightsError: the model cannot be loaded, or shards that stood were made by another.
         WorkerLost: workers ended again and again.
     """
     manifest, opened = planned(inputs, settings, fingerprint_of(settings.model), report)
     place = place_of(out)
-    _claim(place, manifest)
-    done = _standing(place, manifest, note)
-    left = [shard for shard in manifest.shards if shard.number not in done]
-    success = place.child(SUCCESS)
-    if left and success.stamp() is not None:
-        success.remove()  # files of it are gone or changed
-    meter = _Meter(manifest, done, report, note)
-    began = time.monotonic()
-    engine.run(Order(settings, opened, out), left, meter.told)
-    seconds = time.monotonic() - began
-    summary = _summary(manifest, meter.done)
-    if summary.written == 0:
-        raise InputError(
-            f"batch: got no row of {summary.rows} that could be used; allowed: at least one; see "
-            f"{place.shown}/{REJECTS}"
-        )
-    for folder in (place, place.child(DONE), place.child(REJECTS)):
-        if place.local:
-            folder.remove_drafts()
-    success.write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=1) + b"\n")
+    with held(place):
+        claim(place, manifest)
+        done = _standing(place, manifest, note)
+        left = [shard for shard in manifest.shards if shard.number not in done]
+        success = place.child(SUCCESS)
+        if left and success.stamp() is not None:
+            success.remove()  # files of it are gone or changed
+        meter = _Meter(manifest, done, report, note)
+        began = time.monotonic()
+        engine.run(_order(settings, opened, out), left, meter.told)
+        seconds = time.monotonic() - began
+        summary = _summary(manifest, meter.done)
+        if summary.written == 0:
+            raise InputError(
+                f"batch: got no row of {summary.rows} that could be used; allowed: at least one; see "
+                f"{place.shown}/{REJECTS}"
+            )
+        for folder in (place, place.child(DONE), place.child(REJECTS)):
+            if place.local:
+                folder.remove_drafts()
+        success.write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=1) + b"\n")
     return Run(
+        out=place.shown,
         summary=summary,
         shards_done=len(left),
         rows_done=sum(shard.rows for shard in left),
@@ -117,45 +123,9 @@ def run_batch(
     )
 
 
-def _claim(out: Place, manifest: Manifest) -> None:
-    """Write the manifest, or see that the one there is the same.
-
-    Raises:
-        InputError: the folder holds another job, or files of something else.
-    """
-    kept = out.child(MANIFEST)
-    content = manifest.encoded()
-    if kept.stamp() is not None:
-        before = kept.read_bytes()
-        if before != content:
-            raise InputError(
-                f"{out.shown}: got the output of another job ({_difference(before, manifest)}); allowed: the same job, "
-                "which goes on where it stopped; name another folder, or delete this one"
-            )
-        return
-    if others := [place.name for place in out.listed() if not place.name.startswith(".")]:
-        raise InputError(
-            f"{out.shown}: got a folder that holds {others[0]!r} and no {MANIFEST}; allowed: a new or empty folder, or "
-            "one that a job of this kind began; name another"
-        )
-    kept.write_bytes(content)
-
-
-def _difference(before: bytes, manifest: Manifest) -> str:
-    try:
-        other = msgspec.json.decode(before, type=Manifest)
-    except msgspec.MsgspecError:
-        return "its manifest cannot be read"
-    if other.settings != manifest.settings:
-        named = [
-            f"{name} {getattr(other.settings, name)!r}, now {getattr(manifest.settings, name)!r}"
-            for name in Settings.__struct_fields__
-            if getattr(other.settings, name) != getattr(manifest.settings, name)
-        ]
-        return ", ".join(named)
-    if other.fingerprint != manifest.fingerprint:
-        return "the model has changed"
-    return "the input has changed" if other.version == manifest.version else f"by wholepage {other.version}"
+def _order(settings: Settings, opened: Sequence[Opened], out: str) -> Order:
+    """What workers are told: nothing in it depends on the folder that they run in."""
+    return Order(msgspec.structs.replace(settings, model=placed(settings.model)), tuple(opened), absolute(out))
 
 
 def _standing(out: Place, manifest: Manifest, note: Note) -> dict[int, Done]:

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import wholepage
-from wholepage.apps.resolve import image_encoder, load, model_folder, text_encoder, vectors_for
-from wholepage.apps.serving.served_models import load_model, spec_of
+from wholepage.apps.resolve import OFFLINE, image_encoder, load, model_folder, text_encoder, vectors_for
+from wholepage.apps.serving.served_models import BM25, load_model, spec_of
 from wholepage.pages.errors import InputError
 from wholepage.pages.model import ImageRef
 from wholepage.pages.protocols import Ranker
@@ -26,6 +26,7 @@ from wholepage.rankers.shipped import SHIPPED
 from wholepage.rankers.weights import MANIFEST, read_manifest
 
 _BLOCK_BYTES = 1 << 20
+_NAMES = (OFFLINE, BM25, *SHIPPED)
 
 _Item = TypeVar("_Item", str, ImageRef)
 
@@ -58,8 +59,8 @@ def encoders_named(model: str) -> ResultVectors:
     """
     if (Path(model).expanduser() / MANIFEST).is_file():
         return _keeping_nothing(vectors_for(Path(model).expanduser()))
-    text, _, image = model.partition("+")
-    return _keeping_nothing(ResultVectors(text_encoder(text), image_encoder(image or None)))
+    text, *image = _parts(model)
+    return _keeping_nothing(ResultVectors(text_encoder(text), image_encoder("+".join(image) or None)))
 
 
 def fingerprint_of(model: str) -> str:
@@ -69,15 +70,26 @@ def fingerprint_of(model: str) -> str:
         InputError: a file of the folder cannot be read.
     """
     digest = hashlib.sha256()
-    for part in model.split("+"):
+    for part in _parts(model):
         folder = model_folder(part) if part in SHIPPED else Path(part).expanduser()
-        if not folder.is_dir():
+        if part in (OFFLINE, BM25) or not folder.is_dir():
             digest.update(f"{part}\0{wholepage.__version__}\n".encode())
             continue
         for file in sorted(path for path in folder.rglob("*") if path.is_file()):
             name = file.relative_to(folder).as_posix()
             digest.update(f"{name}\0{_digest_of(file)}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
+
+
+def placed(model: str) -> str:
+    """The same model, a folder named in a way that holds wherever a worker runs; names of encoders stay as they are."""
+    folder = Path(model).expanduser()
+    return str(folder.absolute()) if model not in _NAMES and (folder / MANIFEST).is_file() else model
+
+
+def _parts(model: str) -> list[str]:
+    """A folder whose name holds ``+`` is one model; else ``+`` joins encoders."""
+    return [model] if Path(model).expanduser().is_dir() else model.split("+")
 
 
 def _digest_of(path: Path) -> str:

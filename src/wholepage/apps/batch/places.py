@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import quote, unquote
 
 import pyarrow
 from pyarrow import fs as pyarrow_fs
@@ -79,8 +80,19 @@ class Place:
         return bool(self.files.get_file_info(self.path).type == pyarrow_fs.FileType.Directory)
 
     def listed(self) -> list[Place]:
-        """The files in this folder, by name; none where there is no folder."""
-        found = self.files.get_file_info(pyarrow_fs.FileSelector(self.path, allow_not_found=True))
+        """The files in this folder, by name; none where there is no folder.
+
+        Raises:
+            InputError: it is a file, or holds a name that is no UTF-8.
+        """
+        try:
+            found = self.files.get_file_info(pyarrow_fs.FileSelector(self.path, allow_not_found=True))
+        except NotADirectoryError as error:
+            raise InputError(f"{self.shown}: got a file; allowed: a folder; name another") from error
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{self.shown}: got the name of a file that is not UTF-8; allowed: names in UTF-8; rename it"
+            ) from error
         names = sorted(info.base_name for info in found if info.type == pyarrow_fs.FileType.File)
         return [self.child(name) for name in names]
 
@@ -153,17 +165,16 @@ def place_of(address: str) -> Place:
     """
     scheme = scheme_of(address)
     if not scheme:
-        path = str(Path(address).expanduser().absolute())
-        return Place(pyarrow_fs.LocalFileSystem(), path, address)
+        return Place(pyarrow_fs.LocalFileSystem(), absolute(address), address)
     try:
         if scheme in _BY_PYARROW:
-            files, path = pyarrow_fs.FileSystem.from_uri(address)
+            files, path = pyarrow_fs.FileSystem.from_uri(_quoted(address))
         else:
             inner, path = require("fsspec", "batch").core.url_to_fs(address)
             files = pyarrow_fs.PyFileSystem(pyarrow_fs.FSSpecHandler(inner))
     except (ValueError, ImportError, pyarrow.ArrowException) as error:
         raise InputError(
-            f"address {_without_keys(address)!r}: got {type(error).__name__}; allowed: a path, s3://, gs://, or a "
+            f"address {_for_errors(address)!r}: got {type(error).__name__}; allowed: a path, s3://, gs://, or a "
             "scheme that fsspec and its plug-ins know, with options after '?'; mend the address"
         ) from error
     return Place(files, path, _without_keys(address))
@@ -173,19 +184,30 @@ def files_at(address: str, endings: tuple[str, ...]) -> list[tuple[str, Place]]:
     """The files that an address names, each with its own address: a file, all of a folder, or a pattern for its names.
 
     Args:
-        address: its last part may hold ``*``, ``?`` and ``[...]``.  endings: what names of a folder's files end in;
+        address: its last part may hold ``*``, ``?`` and ``[...]``, unless there is a file or folder of that very name
+            (in an address with a scheme, ``?`` begins the options).  endings: what names of a folder's files end in;
             those that begin with ``.`` or ``_`` are left out.
     Raises:
         NotFound: there is nothing.
-        InputError: a scheme that nothing can open.
+        InputError: a scheme that nothing can open, or a file whose name ends otherwise.
     """
-    bare, mark, options = address.partition("?") if scheme_of(address) else (address, "", "")
-    above, _, last = bare.rpartition("/")
-    pattern = last if _WILD.search(last) else None
+    scheme = scheme_of(address)
+    bare, mark, options = address.partition("?") if scheme else (address, "", "")
     whole = place_of(address)
-    if pattern is None and whole.stamp() is not None:
-        return [(address, whole)]
-    folder, prefix = (place_of(f"{above or '.'}{mark}{options}"), above) if pattern else (whole, bare.rstrip("/"))
+    if whole.stamp() is not None:
+        if not whole.name.endswith(endings):
+            raise InputError(
+                f"input: got {whole.shown!r}; allowed: files that end in {', '.join(endings)}; rename or convert it"
+            )
+        return [(absolute(address), whole)]
+    above, _, last = bare.rpartition("/")
+    pattern = last if _WILD.search(last) and not whole.is_folder() else None
+    if pattern:
+        above = above or ("/" if bare.startswith("/") else ".")
+        folder, prefix = place_of(f"{above}{mark}{options}"), above
+        pattern = unquote(pattern) if scheme in _BY_PYARROW else pattern
+    else:
+        folder, prefix = whole, bare.rstrip("/")
     inside = [
         place
         for place in folder.listed()
@@ -198,9 +220,27 @@ def files_at(address: str, endings: tuple[str, ...]) -> list[tuple[str, Place]]:
             f"input: got {_without_keys(address)!r}, where nothing can be read; allowed: a file, a folder or a pattern "
             f"of files that end in {', '.join(endings)}; check the address"
         )
-    joined = f"{prefix}/" if prefix or bare.startswith("/") else ""
-    return [(f"{joined}{place.name}{mark}{options}", place) for place in inside]
+    if not scheme:
+        return [(place.path, place) for place in inside]
+    names = [quote(place.name) if scheme in _BY_PYARROW else place.name for place in inside]
+    return [(f"{prefix}/{name}{mark}{options}", place) for name, place in zip(names, inside, strict=True)]
+
+
+def absolute(address: str) -> str:
+    """The same place, whatever folder a process runs in."""
+    return address if scheme_of(address) else str(Path(address).expanduser().absolute())
+
+
+def _quoted(address: str) -> str:
+    """Letters that an address may not hold (blanks, ``#``, anything beyond ASCII) as ``%..``; what is so stays so."""
+    bare, mark, options = address.partition("?")
+    return quote(bare, safe="%/:@!$&'()*+,;=~") + mark + options
+
+
+def _for_errors(address: str) -> str:
+    """The address as far as it surely holds no key: in one that cannot be read, a key may stand anywhere before @."""
+    return re.sub(r"//.*@", "//", address.partition("?")[0])
 
 
 def _without_keys(address: str) -> str:
-    return re.sub(r"//[^/@]*@", "//", address.partition("?")[0] if scheme_of(address) else address)
+    return re.sub(r"//[^/]*@", "//", address.partition("?")[0] if scheme_of(address) else address)

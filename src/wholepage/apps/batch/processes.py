@@ -93,21 +93,22 @@ class _Share:
     def __init__(self, shards: Sequence[Shard]) -> None:
         self.events: queue.SimpleQueue[Event | WholepageError] = queue.SimpleQueue()
         self._waiting = deque(shards)
-        self._out = len(shards)
+        self._left = len(shards)
+        self._closed = False
         self._lost: Counter[int] = Counter()
         self._changed = threading.Condition()
 
     def take(self) -> Shard | None:
         """The next shard; waits while others may still come back, None when there will be none."""
         with self._changed:
-            while not self._waiting and self._out:
+            while not self._waiting and self._left and not self._closed:
                 self._changed.wait()
-            return self._waiting.popleft() if self._out else None
+            return self._waiting.popleft() if self._waiting and not self._closed else None
 
     def finished(self, event: Finished) -> None:
         """A shard is done."""
         with self._changed:
-            self._out -= 1
+            self._left -= 1
             self._changed.notify_all()
         self.events.put(event)
 
@@ -118,8 +119,10 @@ class _Share:
         if self._lost[shard.number] >= _LOST_AT_MOST:
             self.failed(
                 WorkerLost(
-                    f"shard {shard.name}: got {_LOST_AT_MOST} workers that ended in the middle of it (the last with "
-                    f"code {code}); allowed: workers that live; see what they wrote above, and whether memory is enough"
+                    f"shard {shard.name}: got {_LOST_AT_MOST} workers that ended in the middle of it (the last "
+                    f"{_how(code)}); allowed: workers that live; see what they wrote above, and whether memory is "
+                    "enough (fewer workers, a smaller --batch-pages), and run the command again: it goes on where "
+                    "this stopped"
                 )
             )
             return
@@ -135,8 +138,7 @@ class _Share:
     def close(self) -> None:
         """Nobody gets a shard any more."""
         with self._changed:
-            self._out = 0
-            self._waiting.clear()
+            self._closed = True  # a word on a shard that was out may still come
             self._changed.notify_all()
 
 
@@ -151,7 +153,18 @@ class _Worker(threading.Thread):
         self._starts = threading.Lock()
 
     def run(self) -> None:
-        """Do shards until there are none."""
+        """Do shards until there are none; the job never waits for a thread that is gone."""
+        whole = False
+        try:
+            self._work()
+            whole = True
+        finally:
+            if not whole:
+                self._share.failed(
+                    WorkerLost("worker: got a fault in what watches it; allowed: none; see the traceback above")
+                )
+
+    def _work(self) -> None:
         while (shard := self._share.take()) is not None:
             try:
                 process = self._standing()
@@ -170,7 +183,8 @@ class _Worker(threading.Thread):
             self._ended = True
             if self._process is not None:
                 self._process.kill()
-        self.join()
+        if self.ident is not None:  # it was started
+            self.join()
         if self._process is not None:
             self._process.wait()
             for stream in (self._process.stdin, self._process.stdout):
@@ -198,7 +212,11 @@ class _Worker(threading.Thread):
         for line in process.stdout:
             if not line.endswith(b"\n"):
                 return False  # cut off in the middle of a word
-            match FROM_WORKER.decode(line):
+            try:
+                told = FROM_WORKER.decode(line)
+            except msgspec.MsgspecError:
+                return False  # none of our words: something else wrote there
+            match told:
                 case Finished() as event:
                     self._share.finished(event)
                     return True
@@ -207,6 +225,15 @@ class _Worker(threading.Thread):
                 case event:
                     self._share.events.put(event)
         return False
+
+
+def _how(code: int | None) -> str:
+    """How a process ended, in words."""
+    if code is None or code >= 0:
+        return f"with code {code}"
+    if code == -9:
+        return "by SIGKILL, as the system ends what takes too much memory"
+    return f"by signal {-code}"
 
 
 def _sent(process: subprocess.Popen[bytes], message: Begin | Do) -> bool:

@@ -1,14 +1,17 @@
 """The engine past one machine: Ray Data hands shards to a pool of actors, each of which holds the model.
 
 A row of the dataset is a shard, not a page: pages never travel between machines, an actor reads them where they lie and
-writes its file itself. Input and output must be in reach of every machine under the same address. An actor that is
-killed is replaced by Ray and its shard done again.
+writes its file itself. Input, output and model folder must be in reach of every machine under the same address. An
+actor that is killed is replaced by Ray and its shard done again, the third time the job ends.
 """
 
 from __future__ import annotations
 
 import os
+import sys
+import warnings
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from typing import Any
 
 import msgspec
@@ -26,6 +29,7 @@ HERE = "local"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 _QUIET = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 _COLUMN = "text"
+_TRIED_AGAIN = 2
 
 
 class RayActors:
@@ -62,9 +66,10 @@ class RayActors:
         require("ray.data", "ray")
         mine = not ray.is_initialized()
         try:
-            if mine:
-                self._start(ray)
-            self._run(ray, order, shards, told)
+            with redirect_stdout(sys.stderr):  # where Ray tells of actors and machines; stdout is the command's
+                if mine:
+                    self._start(ray)
+                self._run(ray, order, shards, told)
         except (ray.exceptions.RayError, ConnectionError) as error:
             raise WorkerLost(
                 f"Ray at {self.address!r}: got {type(error).__name__} ({' '.join(str(error).split())[:300]}); allowed: "
@@ -72,10 +77,12 @@ class RayActors:
             ) from error
         finally:
             if mine:
-                ray.shutdown()
+                with redirect_stdout(sys.stderr):
+                    ray.shutdown()
 
     def _start(self, ray: Any) -> None:
         if self.address == HERE:
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would tell its makers of every start
             ray.init(num_cpus=max(self.count * self.threads, os.cpu_count() or 1), include_dashboard=False)
         else:
             ray.init(address=self.address)
@@ -84,6 +91,7 @@ class RayActors:
         rows = [{_COLUMN: msgspec.json.encode(shard).decode()} for shard in shards]
         threads = dict.fromkeys(_THREAD_VARIABLES, str(self.threads))
         ray.data.DataContext.get_current().enable_progress_bars = False  # the job tells how far it is
+        warnings.filterwarnings("ignore", message=".*ray_remote_args")  # no other way to say how often to try
         answers = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
             ShardActor,
             fn_constructor_args=(msgspec.json.encode(order).decode(),),
@@ -92,6 +100,8 @@ class RayActors:
             num_cpus=self.threads,
             num_gpus=self.gpus,
             runtime_env={"env_vars": threads | _QUIET},
+            max_restarts=-1,
+            max_task_retries=_TRIED_AGAIN,  # Ray Data would try for ever
         )
         for answer in answers.iter_rows():
             match FROM_WORKER.decode(answer[_COLUMN]):

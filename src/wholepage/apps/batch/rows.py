@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from wholepage.apps.batch.parquet_pages import raw_pages
+from wholepage.apps.batch.parquet_pages import RowsInOrder
 from wholepage.apps.batch.places import Place
-from wholepage.apps.batch.plan import Shard
+from wholepage.apps.batch.plan import Shard, already_in
 from wholepage.pages.addresses import scheme_of
 from wholepage.pages.errors import RecordError
 from wholepage.pages.lines import decode
@@ -28,28 +28,27 @@ class Row(NamedTuple):
     page: Page | RecordError
 
 
-def rows_of(place: Place, shard: Shard, at_once: int) -> Iterator[Row]:
-    """The rows of a shard; a query id that came before in the shard is an error of its row.
+def rows_of(place: Place, shard: Shard, table: RowsInOrder, shown: Sequence[str]) -> Iterator[Row]:
+    """The rows of a shard; one whose query came before is an error.
 
     Pictures with relative addresses lie beside the file; in a file that is not on a disk they are errors.
 
     Args:
-        at_once: how many rows may be in memory.
+        table: the rows of the file, if it is a Parquet file.  shown: what the files of the job are called.
     Raises:
         RecordError: the file as a whole cannot be read.
     """
-    first: dict[str, int] = {}
-    raws = (
-        raw_pages(place, shard.first, shard.rows, at_once) if place.name.endswith(".parquet") else _lines(place, shard)
-    )
+    repeats = {repeat.row: repeat for repeat in shard.repeats}
+    raws = table.take(shard.first, shard.rows) if place.name.endswith(".parquet") else _lines(place, shard)
     for number, raw in raws:
         try:
+            if isinstance(raw, RecordError):
+                raise raw
             page = _page(place, number, raw)
-            seen = first.setdefault(page.query_id, number)
-            if seen != number:
+            if repeat := repeats.get(number):
                 raise RecordError(
-                    place.shown, number, "query.query_id", f"{page.query_id!r}, already in row {seen}", "each once",
-                    "rename or drop one",
+                    place.shown, number, "query.query_id",
+                    f"{page.query_id!r}, {already_in(repeat, shard.source, shown)}", "each once", "rename or drop one",
                 )  # fmt: skip
         except RecordError as error:
             yield Row(number, error)

@@ -6,24 +6,28 @@ Written are ``part-000012.jsonl`` (or ``.parquet``), ``_rejects/part-000012.json
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple
 
 import msgspec
 
 from wholepage.apps.batch.outputs import Hashed, records_file
+from wholepage.apps.batch.parquet_pages import RowsInOrder
 from wholepage.apps.batch.places import Place, place_of
 from wholepage.apps.batch.plan import Opened, Settings, Shard, check_unchanged
 from wholepage.apps.batch.rows import Row, rows_of
 from wholepage.apps.batch.work import ROW_ERRORS, Record, Work, silent_in
 from wholepage.apps.serving.memory import GivesBack
-from wholepage.pages.errors import RecordError, WholepageError
+from wholepage.pages.errors import InputError, RecordError, WholepageError
 from wholepage.pages.model import Page
 
 DONE, REJECTS = "_done", "_rejects"
+_NO_USE_TRYING_AGAIN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
 
 Told = Callable[[int], None]
 """``told(rows)``: so many more rows are through."""
@@ -108,6 +112,8 @@ class ShardWork:
     def __init__(self, order: Order, work: Work) -> None:
         self._order, self._work = order, work
         self._out = place_of(order.out)
+        self._shown = [source.shown for source in order.sources]
+        self._table: tuple[str, RowsInOrder] | None = None
         self._gives_back = GivesBack()
 
     def do(self, shard: Shard, told: Told) -> Done:
@@ -117,31 +123,51 @@ class ShardWork:
             told: of rows that are through.
         Raises:
             RecordError: a row cannot be used, and the job stops at such; or the file cannot be read.
-            InputError: the input changed since it was planned.
+            InputError: the input changed since it was planned, or the output cannot be written.
             Whatever the model raises that is no fault of a page.
         """
+        try:
+            return self._do(shard, told)
+        except OSError as error:
+            if error.errno not in _NO_USE_TRYING_AGAIN:
+                raise  # a worker that ends with it is replaced: a disk far away may come back
+            raise InputError(
+                f"{shard.name} in {self._out.shown}: got {error.strerror}; allowed: files that may be read, room to "
+                "write; mend that, and run the command again: it goes on where this stopped"
+            ) from error
+
+    def _do(self, shard: Shard, told: Told) -> Done:
         settings, opened = self._order.settings, self._order.sources[shard.source]
-        source = place_of(opened.address)
+        source = replace(place_of(opened.address), shown=opened.shown)
         check_unchanged(source, opened)
-        written, silent, rejects = 0, 0, list[Reject]()
+        through, written, silent, rejects = 0, 0, 0, list[Reject]()
         target = output_of(self._out, settings, shard)
         with target.writing() as file:
             hashed = Hashed(file)
             with records_file(settings, hashed, target.shown) as records:
-                rows = rows_of(source, shard, settings.batch_pages)
+                rows = rows_of(source, shard, self._table_of(source), self._shown)
                 while some := list(islice(rows, settings.batch_pages)):
                     part = self._part(source.shown, some)
                     records.add(part.records)
                     rejects += part.rejects
+                    through += len(some)
                     written += len(part.records)
                     silent += sum(map(silent_in, part.records))
                     told(len(some))
                     self._gives_back.now_and_then()
-            check_unchanged(source, opened)
+            check_unchanged(source, opened, rows=shard.rows, read=through)
         rejected = self._reject(shard, rejects)
         done = Done(shard, written, len(rejects), silent, hashed.sha256, hashed.bytes, rejected, self._work.name)
         done_of(self._out, shard).write_bytes(msgspec.json.encode(done) + b"\n")
         return done
+
+    def _table_of(self, source: Place) -> RowsInOrder:
+        """The open file where it is the one of the shard before, so that it is read on."""
+        if self._table is None or self._table[0] != source.path:
+            if self._table is not None:
+                self._table[1].close()
+            self._table = (source.path, RowsInOrder(source, self._order.settings.batch_pages))
+        return self._table[1]
 
     def _part(self, shown: str, rows: Sequence[Row]) -> _Part:
         """Records of the pages that can be used, and the rows that cannot."""
@@ -187,6 +213,9 @@ class ShardWork:
     def _reject(self, shard: Shard, rejects: Sequence[Reject]) -> str:
         """Write the rejects; their digest, empty when there are none."""
         if not rejects:
+            before = rejects_of(self._out, shard)
+            if before.stamp() is not None:
+                before.remove()  # of a run that ended before this shard was complete
             return ""
         content = b"".join(msgspec.json.encode(reject) + b"\n" for reject in rejects)
         rejects_of(self._out, shard).write_bytes(content)

@@ -122,11 +122,17 @@ class EncodePages:
         Raises:
             InputError: a query without words.
             ImageError: a picture cannot be read.
+            DecodingError: a vector is not finite.
         """
         for page in pages:
             check_pictures(page)
         found: list[Record] = []
         for page, encoded in zip(pages, self._vectors.encode(pages), strict=True):
+            if not all(np.isfinite(part).all() for part in (encoded.query, encoded.text, encoded.image)):
+                raise DecodingError(
+                    f"encoders {self.name!r}: got a vector that is not finite, of page {page.query_id!r}; allowed: "
+                    "finite numbers; mend the encoder, or leave the page out"
+                )
             seen = self._vectors.image is not None
             found.append(
                 EncodedPage(
