@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
+from typer.testing import Result as Said
 
 from wholepage.apps.cli import app
-from wholepage.collections import NAMES
+from wholepage.collections import NAMES, open_collection
+from wholepage.pages import Modality, Page, Query, Result
+from wholepage.pages.protocols import by_score
+from wholepage.pages.records import read_judgments, read_pages, write_pages, write_rankings
+from wholepage.rankers.bm25 import BM25Scorer
 
 LTR = "2 qid:1 1:3\n0 qid:1 1:0.5\n1 qid:2 2:7\n"
 
 
-def run(*args: object, **env: str) -> Result:
+def run(*args: object, **env: str) -> Said:
     # Rich cuts nothing at this width.
     return CliRunner().invoke(app, ["collection", *map(str, args)], env={"COLUMNS": "200", "WHOLEPAGE_DATA": "", **env})
 
@@ -89,6 +95,71 @@ def test_sample_shows_pages_grades_and_licence(ltr: Path) -> None:
     assert run("sample", "synthetic", "-n", 1, "--option", "queries=3", "--json").exit_code == 0
 
 
+def test_info_checks_packed_files_by_what_is_in_them(data_root: Path) -> None:
+    if not (data_root / "ltr_lightgbm").is_dir():
+        pytest.skip(f"no ltr_lightgbm in {data_root}: set WHOLEPAGE_DATA to a folder that holds it")
+    told = json.loads(run("info", "libsvm", "--check", "--json", WHOLEPAGE_DATA=str(data_root)).stdout)
+    assert set(told["state"].values()) == {"packed here, checksum right"}
+
+
+def test_a_sample_is_files_that_the_other_commands_read(tmp_path: Path) -> None:
+    how = ("--option", "queries=6", "--option", 'modalities=["text", "answer"]')
+    said = run("sample", "synthetic", "-n", 3, *how, "--out", tmp_path / "kept")
+    assert said.exit_code == 0, said.stderr
+    assert "3 pages" in said.stdout
+    pages = list(read_pages(tmp_path / "kept/pages.jsonl"))
+    whole = list(open_collection("synthetic", queries=6, modalities=("text", "answer")).pages("train"))
+    assert pages == whole[:3]
+    judged = read_judgments(tmp_path / "kept/judgments.jsonl")
+    assert set(judged.query_ids) == {page.query_id for page in pages}
+    about = json.loads((tmp_path / "kept/about.json").read_text())
+    assert about["licence"]
+    assert about["cite"]
+    assert about["split"] == "train"
+    orders = tmp_path / "orders.jsonl"
+    write_rankings(orders, by_score(BM25Scorer()).rank(pages))
+    command = ["evaluate", str(orders), str(tmp_path / "kept/judgments.jsonl"), "--json"]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    told = json.loads(run("sample", "synthetic", "-n", 3, *how, "--out", tmp_path / "kept", "--json").stdout)
+    assert told["written"] == {"pages": 3, "judgments": len(judged)}
+    assert run("sample", "synthetic", "-n", 1, "--out", orders).exit_code == 5
+    wrong = run("sample", "synthetic", "--split", "test")
+    assert (wrong.exit_code, wrong.stderr.count("got split 'test'; allowed: train, dev")) == (5, 1)
+
+
+def test_a_sample_keeps_judgments_of_results_that_are_on_no_page(data_root: Path, tmp_path: Path) -> None:
+    said = run("sample", "trec_dl", "-n", 1, "--out", tmp_path, WHOLEPAGE_DATA=str(data_root))
+    if said.exit_code == 4:
+        pytest.skip(f"no trec_dl in {data_root}: set WHOLEPAGE_DATA to a folder that holds it")
+    (page,) = read_pages(tmp_path / "pages.jsonl")
+    judged = read_judgments(tmp_path / "judgments.jsonl")
+    assert judged.query_ids == (page.query_id,)
+    assert not set(judged.by_result(page.query_id)) <= set(page.result_ids)
+    assert {one.who for one in judged.grades(page.query_id)} == {"nist"}
+
+
+def test_texts_are_shown_as_they_are(tmp_path: Path) -> None:
+    text = "see [/b] and [red]this[/red] \x1b[31mhere"
+    pages = tmp_path / "pages.jsonl"
+    write_pages(pages, [Page(Query("q", text), (Result("a", Modality.TEXT, text),))])
+    said = run("sample", "jsonl", "--root", pages, "--split", "all")
+    assert said.exit_code == 0, said.output
+    assert said.stdout.count("see [/b] and [red]this[/red]  [31mhere".replace("  ", " ")) == 2
+    assert "\x1b" not in said.stdout
+
+
+def test_info_finds_files_where_the_collection_lies(tmp_path: Path) -> None:
+    (tmp_path / "libsvm").mkdir()
+    (tmp_path / "libsvm/train.txt").write_text(LTR)
+    (tmp_path / "libsvm/rank.test").write_text("not the true file")
+    (tmp_path / "libsvm/rank.train.gz").write_bytes(b"packed")
+    told = json.loads(run("info", "libsvm", "--check", "--json", WHOLEPAGE_DATA=str(tmp_path)).stdout)
+    assert told["state"]["rank.test"].startswith("differs: ")
+    assert "broken gzip" in told["state"]["rank.train"]
+    assert told["state"]["rank.test.query"] == "not here"
+    assert "--option dataset=..." in run("info", "ir_datasets").stdout
+
+
 def test_get_fetches_what_the_licence_allows(tmp_path: Path) -> None:
     source = tmp_path / "train.txt"
     source.write_text(LTR)
@@ -117,3 +188,9 @@ def test_get_refuses_what_the_licence_does_not_allow(tmp_path: Path) -> None:
     assert (unknown.exit_code, "hf download" in unknown.stderr) == (5, True)
     assert run("get", "synthetic", "--to", tmp_path).exit_code == 5
     assert [path.name for path in tmp_path.iterdir()] == ["files.json"]
+
+
+def test_the_guide_names_every_collection() -> None:
+    guide = (Path(__file__).parents[2] / "docs/guides/collections.md").read_text(encoding="utf-8")
+    rows = " ".join(line.split("|")[1] for line in guide.splitlines() if line.startswith("| `"))
+    assert sorted(set(re.findall(r"`(\w+)`", rows))) == list(NAMES)

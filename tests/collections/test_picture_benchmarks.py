@@ -16,6 +16,8 @@ from wholepage.collections import open_collection
 from wholepage.collections.drawn_lists import drawn
 from wholepage.collections.inquire import InquireRerank
 from wholepage.collections.mixbench import MixBench
+from wholepage.collections.table_files import Row
+from wholepage.collections.table_pictures import picture_of
 from wholepage.collections.vidore import Vidore
 from wholepage.pages import Collection, InputError, Modality, RecordError
 from wholepage.pages.images import open_image
@@ -81,6 +83,17 @@ def test_a_bad_photo_is_named(tmp_path: Path, cells: dict[str, Any], field: str)
     with pytest.raises(RecordError) as caught:
         list(InquireRerank(tmp_path).pages("test"))
     assert (caught.value.line, caught.value.field) == (2, field)
+
+
+def test_a_place_that_cannot_hold_pictures_is_named(tmp_path: Path) -> None:
+    table(tmp_path / "test-0.parquet", PHOTOS)
+    (tmp_path / "taken").write_text("a file")
+    for place in (tmp_path / "taken", tmp_path / "taken/below"):
+        with pytest.raises(InputError, match=r"pictures: got .*taken.*may be written to"):
+            next(InquireRerank(tmp_path, pictures=place).pages("test"))
+    row = Row(tmp_path / "test-0.parquet", 1, PHOTOS[0])
+    with pytest.raises(InputError, match="pictures: got"):
+        picture_of(row, "image", tmp_path / "taken")
 
 
 def test_a_photo_twice_is_named(tmp_path: Path) -> None:

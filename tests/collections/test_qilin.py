@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from pyarrow import parquet
 
 from wholepage.collections import open_collection
 from wholepage.collections.qilin import Qilin
-from wholepage.collections.qilin_rows import DENSE, STATISTICS
+from wholepage.collections.qilin_rows import DENSE, NOTE_COLUMNS, STATISTICS, USER_COLUMNS, note_of, user_of
+from wholepage.collections.table_files import read_table
 from wholepage.pages import Collection, InputError, Modality, RecordError
 
 
@@ -82,6 +84,25 @@ def test_simulated_pages_of_the_true_toy_rows(toy: Path) -> None:
         assert grades.count(0.0) == 10
         assert ranking.result_ids != pages[ranking.query_id].result_ids
     assert [len(r) for r in shown.run("search_test", "bm25_results")] == [100] * 10
+
+
+def test_true_toy_notes_and_users(toy: Path) -> None:
+    """Against the cells as they are printed, read by other means."""
+    folder = toy / "qilin_toy"
+    with gzip.open(folder / "notes.csv.gz", "rt", encoding="utf-8", newline="") as file:
+        printed = list(csv.DictReader(file))
+    read = [note_of(row) for row in read_table(folder, "notes", NOTE_COLUMNS)]
+    assert len(read) == len(printed) == 10
+    for (note_id, note), cells in zip(read, printed, strict=True):
+        assert note_id == cells["note_idx"]
+        assert (note.title, note.content) == (cells["note_title"], cells["note_content"])
+        assert list(note.images) == re.findall(r"'([^']*)'", cells["image_path"])
+        assert note.video == (cells["note_type"] == "2.0")
+        assert len(note.numbers) == 13
+        assert note.numbers == {name: float(cells[name]) for name in STATISTICS}
+    users = [user_of(row)[1] for row in read_table(folder, "user_feat", USER_COLUMNS)]
+    assert len(users) == 10
+    assert all(sum(name.startswith("dense_feat") for name in of) == 40 for of in users)
 
 
 def test_toy_rows_lack_their_notes(toy: Path) -> None:

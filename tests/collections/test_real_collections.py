@@ -238,7 +238,7 @@ def test_opening_by_name_says_what_is_allowed(root: Path) -> None:
         ("fashion", None, {}, "set WHOLEPAGE_DATA or pass root"),
         ("fashion", root / "none", {}, "no folder; .*set WHOLEPAGE_DATA"),
         ("fashion", root / "pages", {}, "no file .*fashion_pages.*set WHOLEPAGE_DATA"),
-        ("fashion", root, {"colour": 1}, r"got options \['colour'\].*allowed: Fashion\("),
+        ("fashion", root, {"colour": 1}, r"got options \['colour'\].*allowed: pages_path; mend"),
         ("fashion", root, {"pages_path": "none.gz"}, "pages_path 'none.gz', which is no file"),
         ("mmdocir", root, {"textless": "maybe"}, "textless: got 'maybe'; allowed: 'leave-out', 'sheet'"),
         ("synthetic", root, {}, "reads no files"),

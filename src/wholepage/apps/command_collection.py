@@ -10,10 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from wholepage.collections.about import Facts
-    from wholepage.pages.model import Page
     from wholepage.pages.protocols import Collection
 
 collection = typer.Typer(
@@ -34,7 +31,6 @@ _Options = Annotated[
 ]
 _Split = Annotated[str | None, typer.Option("--split", help="Which part; default the first.")]
 _Count = Annotated[int, typer.Option("-n", "--pages", min=1, help="How many pages.")]
-_SHOWN = 100  # characters of a text in a table
 
 
 @collection.callback()
@@ -57,7 +53,7 @@ def list_(json_: _Json = False) -> None:
         print_json([_plain(one) for one in facts])
         return
     rows = [(one.name, one.terms.value, one.title) for one in facts]
-    print_table("collections", ("name", "terms", "what"), rows)
+    print_table("collections", ("name", "terms", "what"), rows, words=("terms", "what"))
     for terms, meaning in MEANING.items():
         note(f"{terms.value}: {meaning}")
 
@@ -68,7 +64,7 @@ def info(
     root: _Root = None,
     option: _Options = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Compare the checksums of the files that get would fetch.")
+        bool, typer.Option("--check", help="Compare the checksums of the files that get fetches.")
     ] = False,
     json_: _Json = False,
 ) -> None:
@@ -81,8 +77,8 @@ def info(
     from wholepage.collections.about import MEANING
 
     facts = _facts(name)
-    splits, absent = _here(name, root, option)
-    files = [(one.path, _state(facts, one.path, root, check)) for one in facts.files]
+    splits, absent, place = _here(name, root, option)
+    files = [(one.path, _state(facts, one.path, place, check)) for one in facts.files]
     if json_:
         here = {"options": options_of(name), "splits": splits, "absent": absent, "state": dict(files)}
         print_json({**_plain(facts), **here})
@@ -134,7 +130,7 @@ def get(
     if json_:
         print_json({**_plain(facts), "to": str(to), "got": [dict(zip(_GOT, row, strict=True)) for row in done]})
         return
-    print_table(f"{name}: files in {to}", _GOT, done)
+    print_table(f"{name}: files in {to}", _GOT, done, words=_GOT)
     if facts.by_hand:
         note(facts.by_hand)
 
@@ -149,13 +145,21 @@ def sample(
     split: _Split = None,
     root: _Root = None,
     option: _Options = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FOLDER", help="Write them instead: pages.jsonl, judgments.jsonl, about.json."),
+    ] = None,
     json_: _Json = False,
 ) -> None:
     """The first pages of a collection as this package reads them, and their grades.
 
-    Example: wholepage collection sample synthetic -n 3
+    With --out they are files that `wholepage rank` and `wholepage evaluate` read; about.json holds the licence
+    and whom to cite.
+
+    Example: wholepage collection sample synthetic -n 3 --out sample
     """
-    from wholepage.apps.console import print_json, print_table
+    from wholepage.apps.collection_samples import grades_of, judged, show_sample, write_sample
+    from wholepage.apps.console import print_json
     from wholepage.pages.errors import InputError
 
     facts, opened = _facts(name), _opened(name, root, option)
@@ -163,27 +167,22 @@ def sample(
     part = split if split is not None else (splits[0] if splits else None)
     if part is None:
         raise InputError(f"collection {name!r}: got no splits; allowed: data with at least one; fetch it")
-    shown = [
-        (page, {result_id: grade for result_id, grade in grades.items() if result_id in set(page.result_ids)})
-        for page, grades in islice(_graded(opened, part), pages)
-    ]
-    if json_:
-        print_json({**_plain(facts), "split": part, "pages": [{**_plain(p), "grades": g} for p, g in shown]})
-        return
-    for page, grades in shown:
-        rows = [
-            (
-                one.result_id,
-                one.modality.value,
-                str(len(one.images)),
-                f"{grades.get(one.result_id, '-')}",
-                _cut(one.text),
-            )
-            for one in page.results
-        ]
-        title = f"{page.query_id}: {_cut(page.query.text)}"
-        print_table(title, ("result", "modality", "pictures", "grade", "text"), rows)
-    _note_whose(facts)
+    if part not in splits:
+        raise InputError(f"collection {name!r}: got split {part!r}; allowed: {', '.join(splits)}; choose one of them")
+    shown = islice(judged(opened, part), pages)
+    told = {**_plain(facts), "split": part}
+    if out is not None:
+        written = write_sample(out, told, shown)
+        if json_:
+            print_json({**told, "out": str(out), "written": written})
+        else:
+            typer.echo(f"{name}, {part}: {written['pages']} pages, {written['judgments']} judgments in {out}")
+    elif json_:
+        print_json({**told, "pages": [{**_plain(page), "grades": grades_of(page, said)} for page, said in shown]})
+    else:
+        show_sample(shown)
+    if not json_:
+        _note_whose(facts)
 
 
 def _facts(name: str) -> Facts:
@@ -232,38 +231,45 @@ def _nothing_to_fetch(facts: Facts) -> None:
     )
 
 
-def _here(name: str, root: Path | None, option: list[str] | None) -> tuple[tuple[str, ...], str | None]:
-    """The splits that are here, or why there are none."""
+def _here(name: str, root: Path | None, option: list[str] | None) -> tuple[tuple[str, ...], str | None, Path | None]:
+    """The splits that are here or why there are none, and the folder where they were looked for."""
+    from wholepage.collections.catalogue import needed_by
     from wholepage.pages.errors import InputError, MissingExtra
 
+    asked = root is not None or option is not None
+    if not asked and (needed := needed_by(name)):
+        return (), f"name one: {' '.join(f'--option {one}=...' for one in needed)}", None
     try:
-        return _splits(_opened(name, root, option)), None
+        opened = _opened(name, root, option)
+        place = getattr(opened, "root", None)
+        return _splits(opened), None, place if isinstance(place, Path) else root
     except MissingExtra as error:
-        return (), str(error)
+        return (), str(error), root
     except InputError as error:
-        if root is not None or option:  # then it was asked for
+        if asked:
             raise
-        return (), str(error)
+        return (), str(error), root
 
 
-def _state(facts: Facts, path: str, root: Path | None, checked: bool) -> str:
+def _state(facts: Facts, path: str, place: Path | None, checked: bool) -> str:
     """Whether a file is in the folder, and with ``checked`` whether it is what it should be."""
     from wholepage.collections.fetching import check, placed
     from wholepage.pages.errors import RecordError
 
     file = next(one for one in facts.files if one.path == path)
-    if root is None:
+    if place is None:
         return "to be fetched"
-    place = placed(file, root)
-    if not place.is_file():
+    found = placed(file, place)
+    packed = not found.is_file() and found.with_name(f"{found.name}.gz").is_file()
+    if not packed and not found.is_file():
         return "not here"
     if not checked:
-        return "here"
+        return "packed here" if packed else "here"
     try:
-        check(file, root)
+        check(file, place)
     except RecordError as error:
         return f"differs: {error}"
-    return "here, checksum right"
+    return f"{'packed ' * packed}here, checksum right"
 
 
 def _opened(name: str, root: Path | None, option: list[str] | None) -> Collection:
@@ -291,33 +297,6 @@ def _options(given: list[str] | None) -> dict[str, Any]:
 def _splits(opened: Collection) -> tuple[str, ...]:
     told = getattr(opened, "splits", None)
     return tuple(told()) if callable(told) else ("train", "dev")
-
-
-def _graded(opened: Collection, split: str) -> Iterator[tuple[Page, dict[str, float]]]:
-    """Pages with their grades, without holding all where the collection can do so."""
-    from wholepage.apps.console import note
-    from wholepage.pages.errors import InputError, RecordError
-    from wholepage.pages.judgments import Judgments
-
-    together = getattr(opened, "graded_pages", None)
-    if callable(together):
-        for page, grades in together(split):
-            yield page, {one.result_id: one.grade for one in grades}
-        return
-    try:
-        said = opened.judgments(split)
-    except RecordError:
-        raise
-    except InputError as error:  # lists that nobody judged
-        note(str(error))
-        said = Judgments()
-    for page in opened.pages(split):
-        yield page, said.by_result(page.query_id)
-
-
-def _cut(text: str) -> str:
-    flat = " ".join(text.split())
-    return flat if len(flat) <= _SHOWN else f"{flat[: _SHOWN - 3]}..."
 
 
 def _plain(record: Any) -> Any:

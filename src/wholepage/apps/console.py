@@ -6,7 +6,7 @@ import json
 import math
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 Report = Callable[[int, int, str], None]
 """``report(done, total, what)``."""
@@ -53,13 +54,20 @@ def print_json(value: object) -> None:
     print(json.dumps(_plain(value), ensure_ascii=False, allow_nan=False))
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on stdout; the first column to the left, the others to the right."""
-    table = Table(title=title, title_justify="left")
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, words: Container[str] = ()
+) -> None:
+    """A table on stdout; the first column and those of words to the left, the others to the right.
+
+    Args:
+        words: the names of the columns that hold words, not numbers.
+    """
+    # Text, for what stands in a page must not be read as markup: "[/b]" in it would be an error.
+    table = Table(title=Text(title), title_justify="left")
     for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index else "left", overflow="fold")
+        table.add_column(column, justify="right" if index and column not in words else "left", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     console = Console()
     # a file or pipe has no width of its own: never cut a number there
     (console if console.is_terminal else Console(width=max(200, console.width))).print(table)

@@ -61,6 +61,7 @@ class _Said(msgspec.Struct, frozen=True):
     homepage: str
     by_hand: str = ""
     files: tuple[RemoteFile, ...] = ()
+    licence: str = ""  # where the class cannot say it of every choice at once
 
 
 _LIGHTGBM = (
@@ -69,6 +70,9 @@ _LIGHTGBM = (
 _QILIN = "https://raw.githubusercontent.com/RED-Search/Qilin/292603eef1fa8ebf7308a0e812a6ac76f6d5d325/datasets/"
 _HUB = "https://huggingface.co/datasets/"
 _DOWNLOAD = "hf download --repo-type dataset {} --local-dir FOLDER"
+_PREPARED = "what is read are pages made of the homepage's files, pages/{0}_pages.jsonl.gz: wholepage.collections.{0}"
+
+_STYLES = "Apache-2.0 (blob), CC BY 4.0 (fxemoji, twemoji), Apache-2.0 / OFL (noto), CC BY-SA 4.0 (openmoji)"
 
 _SAID: Mapping[str, _Said] = MappingProxyType(
     {
@@ -91,6 +95,7 @@ _SAID: Mapping[str, _Said] = MappingProxyType(
             Terms.ACCEPT,
             "Lin et al.: Microsoft COCO. ECCV 2014; Young et al.: From image descriptions to visual denotations. 2014",
             "https://cocodataset.org",
+            "photos and captions from the homepage, or Flickr30k after its form: wholepage.collections.captions_files",
         ),
         "crossrank": _Said(
             "Two queues of a web search engine, graded together",
@@ -104,16 +109,20 @@ _SAID: Mapping[str, _Said] = MappingProxyType(
             Terms.ACCEPT,
             "the projects named as source",
             "https://github.com/svgmoji/svgmoji",
+            "what is read are its drawings as PNG in emoji.zip, and emoji/emoji.jsonl.gz: wholepage.collections.emoji",
+            licence=f"drawings: {_STYLES}; words: Unicode licence (CLDR), MIT (emojilib, gemoji)",
         ),
         "fashion": _Said(
             "Products: photos, attributes and names", Terms.ACCEPT, "the repositories named as source",
             "https://github.com/animmala3942/FashionProductRecommendationSystem",
+            _PREPARED.format("fashion"),
         ),
         "financebench": _Said(
             "Questions about annual reports: passages, sheets, and answers of language models",
             Terms.ACCEPT,
             "Islam et al.: FinanceBench: A New Benchmark for Financial Question Answering. 2023, arXiv 2311.11944",
             "https://github.com/patronus-ai/financebench",
+            _PREPARED.format("financebench"),
         ),
         "grocery": _Said(
             "Groceries: photos, drawings and descriptions",
@@ -121,12 +130,14 @@ _SAID: Mapping[str, _Said] = MappingProxyType(
             "Klasson, Zhang, Kjellström: A Hierarchical Grocery Store Image Dataset with Visual and Semantic Labels. "
             "WACV 2019",
             "https://github.com/marcusklasson/GroceryStoreDataset",
+            _PREPARED.format("grocery"),
         ),
         "image_preferences": _Said(
             "Pages of picture search, judged by result, row and page",
             Terms.ACCEPT,
             "Xie et al.: Preference-based Evaluation Metrics for Web Image Search. SIGIR 2020",
             "https://github.com/THUxiexiaohui/An-image-dataset-with-preference-judgments",
+            "put the homepage's files into image_search_preferences/",
         ),
         "inquire": _Said(
             "Photos of nature for experts' questions: INQUIRE-Rerank",
@@ -171,7 +182,7 @@ _SAID: Mapping[str, _Said] = MappingProxyType(
         "mixbench": _Said(
             "Queries over texts, pictures, and pictures with texts",
             Terms.ACCEPT,
-            "Li et al.: MixBench, as its card says",
+            "Li et al.: Closing the Modality Gap for Mixed Modality Search. 2025, arXiv 2507.19054",
             _HUB + "mixed-modality-search/MixBench25",
             _DOWNLOAD.format("mixed-modality-search/MixBench25"),
         ),
@@ -180,6 +191,7 @@ _SAID: Mapping[str, _Said] = MappingProxyType(
             Terms.ACCEPT,
             "Dong et al.: MMDocIR: Benchmarking Multi-Modal Retrieval for Long Documents. 2025, arXiv 2501.08828",
             "https://github.com/MMDocRAG/MMDocIR",
+            _PREPARED.format("mmdocir"),
         ),
         "mmdocir_train": _Said(
             "Sheets of documents for questions, to train on",
@@ -193,6 +205,7 @@ _SAID: Mapping[str, _Said] = MappingProxyType(
             Terms.ACCEPT,
             "Kantharaj et al.: OpenCQA: Open-ended Question Answering with Charts. EMNLP 2022, arXiv 2210.06628",
             "https://github.com/vis-nlp/OpenCQA",
+            _PREPARED.format("opencqa"),
         ),
         "qilin": _Said(
             "Result pages of an app: searches, recommendations, questions, and what people did",
@@ -229,6 +242,8 @@ _SAID: Mapping[str, _Said] = MappingProxyType(
             Terms.ACCEPT,
             "Craswell et al.: Overview of the TREC 2019 Deep Learning Track. arXiv 2003.07820; 2020: arXiv 2102.07662",
             "https://github.com/castorini/rank_llm",
+            "queries, lists and saved runs from the homepage's history, judgments from trec.nist.gov, laid out as "
+            "wholepage.collections.trec_dl says; or read it as ir_datasets",
         ),
         "vidore": _Said(
             "Questions and the sheets of documents that answer them",
@@ -249,5 +264,5 @@ def facts_of(name: str) -> Facts:
         InputError: the name is unknown.
     """
     opened, said = class_of(name), _SAID[name]
-    licence, source = str(getattr(opened, "licence", "")), str(getattr(opened, "source", ""))
+    licence, source = said.licence or str(getattr(opened, "licence", "")), str(getattr(opened, "source", ""))
     return Facts(name, said.title, licence, source, said.cite, said.homepage, said.terms, said.by_hand, said.files)

@@ -28,8 +28,9 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from wholepage.collections.behaviour import Seen, by_behaviour, dwell_of, merged
+from wholepage.collections.graded_pages import GradedPages
 from wholepage.collections.homes import home_of
-from wholepage.pages import Grade, InputError, Judgments, Modality, Page, Query, Ranking, RecordError, Result
+from wholepage.pages import Grade, InputError, Modality, Page, Query, Ranking, RecordError, Result
 from wholepage.pages.beir import titled
 from wholepage.pages.lines import build, read_lines
 
@@ -48,7 +49,7 @@ class _Shown(NamedTuple):
     media: str
 
 
-class BaiduUltr:
+class BaiduUltr(GradedPages):
     """Search sessions with clicks, and pages graded by experts.
 
     The splits are ``"clicks"`` where there are parts, every part by its name, and every file of annotations by its.
@@ -78,30 +79,12 @@ class BaiduUltr:
         parts = any(_is_part(one) for one in self._paths)
         return tuple(sorted((*self._paths, *((CLICKS,) if parts else ()))))
 
-    def pages(self, split: str) -> Iterator[Page]:
-        """The pages of one split in the order of its files, one at a time; results in the order shown.
+    def graded_pages(self, split: str) -> Iterator[tuple[Page, tuple[Grade, ...]]]:
+        """Pages with their grades, results as shown; experts' grades 0 to 4, those of sessions 2, 1, 0 by behaviour.
 
         Raises:
             InputError: no such split.
             RecordError: a line cannot be read.
-        """
-        return (page for page, _ in self.graded_pages(split))
-
-    def judgments(self, split: str) -> Judgments:
-        """The experts' grades 0 to 4, or of sessions 2, 1, 0 by behaviour.
-
-        All of a split are held at once; ``graded_pages`` does not.
-
-        Raises:
-            InputError, RecordError: as ``pages``.
-        """
-        return Judgments(grade for _, grades in self.graded_pages(split) for grade in grades)
-
-    def graded_pages(self, split: str) -> Iterator[tuple[Page, tuple[Grade, ...]]]:
-        """Pages with their grades, in one pass and without holding the others.
-
-        Raises:
-            InputError, RecordError: as ``pages``.
         """
         for path in self._of(split):
             yield from (page[:2] for page in _sessions(path)) if _is_part(_stem(path)) else _annotated(path)

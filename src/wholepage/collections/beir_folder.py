@@ -9,33 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
-
-import msgspec
+from typing import ClassVar
 
 from wholepage.collections.homes import home_of
 from wholepage.collections.row_store import RowStore
 from wholepage.pages import InputError, Judgments, Modality, Page, Query, RecordError, Result
-from wholepage.pages.beir import titled
+from wholepage.pages.beir import DOCUMENT, QUERY, titled
 from wholepage.pages.lines import build, decode, read_lines
 from wholepage.pages.trec import Negative, read_qrels, read_run
-
-
-class _Document(msgspec.Struct, forbid_unknown_fields=True):
-    id: str = msgspec.field(name="_id")
-    text: str
-    title: str = ""
-    metadata: dict[str, Any] = {}
-
-
-class _Query(msgspec.Struct, forbid_unknown_fields=True):
-    id: str = msgspec.field(name="_id")
-    text: str
-    metadata: dict[str, Any] = {}
-
-
-_DOCUMENT = msgspec.json.Decoder(_Document)
-_QUERY = msgspec.json.Decoder(_Query)
 
 
 class BeirFolder:
@@ -115,7 +96,7 @@ class BeirFolder:
     def _queries(self, wanted: set[str]) -> dict[str, str]:
         path, found = _plain_or_packed(self.root / "queries.jsonl"), dict[str, str]()
         for line, raw in read_lines(path):
-            one = decode(_QUERY, path, line, raw)
+            one = decode(QUERY, path, line, raw)
             if one.id in found:
                 raise RecordError(path, line, "_id", f"{one.id!r} again", "each id once", "remove one")
             if one.id in wanted:
@@ -128,7 +109,7 @@ class BeirFolder:
 
         def rows() -> Iterator[tuple[str, bytes]]:
             for line, raw in read_lines(path):
-                one = decode(_DOCUMENT, path, line, raw)
+                one = decode(DOCUMENT, path, line, raw)
                 if one.id in met:
                     raise RecordError(path, line, "_id", f"{one.id!r} again", "each id once", "remove one")
                 if one.id in wanted:

@@ -75,9 +75,10 @@ def open_collection(name: str, root: str | Path | None = None, **options: object
     try:
         known.bind(*placed, **options)
     except TypeError as error:
+        needed = ", ".join(needed_by(name))
         raise InputError(
-            f"collection {name!r}: got options {sorted(options)} ({error}); allowed: {_WHERE[name][1]}{known}; "
-            "mend the options"
+            f"collection {name!r}: got options {sorted(options)} ({error}); allowed: "
+            f"{', '.join(options_of(name)) or 'none'}{needed and f', of which it needs {needed}'}; mend the options"
         ) from error
     return opened(*placed, **options)
 
@@ -89,6 +90,16 @@ def options_of(name: str) -> tuple[str, ...]:
         InputError: the name is unknown.
     """
     return tuple(option for option in inspect.signature(class_of(name)).parameters if option not in _PLACE)
+
+
+def needed_by(name: str) -> tuple[str, ...]:
+    """The options without which a collection cannot be opened.
+
+    Raises:
+        InputError: the name is unknown.
+    """
+    parameters = inspect.signature(class_of(name)).parameters
+    return tuple(one for one in options_of(name) if parameters[one].default is inspect.Parameter.empty)
 
 
 def class_of(name: str) -> Callable[..., Collection]:

@@ -29,10 +29,11 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from wholepage.collections import qilin_rows
+from wholepage.collections.graded_pages import GradedPages
 from wholepage.collections.homes import home_of
 from wholepage.collections.row_store import RowStore, stamp_of
 from wholepage.collections.table_files import Row, files_of, read_table
-from wholepage.pages import Grade, InputError, Judgments, Modality, Page, Query, Ranking, RecordError, Result
+from wholepage.pages import Grade, InputError, Modality, Page, Query, Ranking, RecordError, Result
 from wholepage.pages.lines import build
 
 LAST_OF_MULTIMODAL = 24009
@@ -63,7 +64,7 @@ class Candidate(msgspec.Struct, frozen=True):
 _KEPT = msgspec.json.Decoder(_Kept)
 
 
-class CrossRank:
+class CrossRank(GradedPages):
     """Lists of two queues of texts, with people's grades across them.
 
     The splits are the names of the tables of lists, such as ``"Multimodal_Train"``.
@@ -100,28 +101,12 @@ class CrossRank:
         """The tables of lists, sorted."""
         return _lists(self.root)
 
-    def pages(self, split: str) -> Iterator[Page]:
-        """The lists of one table, in its order, one at a time; results by corpus row.
+    def graded_pages(self, split: str) -> Iterator[tuple[Page, tuple[Grade, ...]]]:
+        """Lists with people's grades of all results, 0 to 4; results by corpus row.
 
         Raises:
             InputError: no such table, or no corpus.
             RecordError: a row cannot be read, a list comes twice, or a candidate is in no corpus.
-        """
-        return (page for page, _ in self.graded_pages(split))
-
-    def judgments(self, split: str) -> Judgments:
-        """People's grades of all results, 0 to 4.
-
-        Raises:
-            InputError, RecordError: as ``pages``.
-        """
-        return Judgments(grade for _, grades in self.graded_pages(split) for grade in grades)
-
-    def graded_pages(self, split: str) -> Iterator[tuple[Page, tuple[Grade, ...]]]:
-        """Pages with their grades, in one pass and without holding the others.
-
-        Raises:
-            InputError, RecordError: as ``pages``.
         """
         for row, search_idx, candidates in self._rows(split):
             corpus = _MULTI if search_idx <= LAST_OF_MULTIMODAL else _SINGLE

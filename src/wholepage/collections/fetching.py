@@ -7,6 +7,7 @@ not lead elsewhere.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import http.client
 import io
@@ -14,6 +15,7 @@ import ipaddress
 import os
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -99,25 +101,40 @@ def fetch(file: RemoteFile, folder: str | Path, *, timeout_s: float = 60.0, prog
 
 
 def check(file: RemoteFile, folder: str | Path) -> None:
-    """Make sure that a file is there and is what it should be.
+    """Make sure that a file is there, plain or packed as ``<name>.gz``, and is what it should be when unpacked.
 
     Raises:
-        RecordError: it is missing, or has another checksum.
+        RecordError: it is missing, damaged, or has another checksum.
     """
     place = placed(file, folder)
-    if not place.is_file():
+    packed = place.with_name(f"{place.name}.gz")
+    if not place.is_file() and not packed.is_file():
         raise RecordError(place, 0, "file", "none", "the file", "fetch it")
-    digest = sha256_of(place)
+    if not place.is_file():
+        place = packed
+    try:
+        digest = sha256_of(place) if place != packed else _sha256_of_packed(packed)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise RecordError(place, 0, "file", f"broken gzip ({error})", "a whole gzip file", "fetch it again") from error
     if digest != file.sha256:
         raise RecordError(place, 0, "sha256", digest, file.sha256, "move the file away and fetch it again")
 
 
 def sha256_of(path: Path) -> str:
     """The checksum of a file, read piece by piece."""
-    digest = hashlib.sha256()
     with open(path, "rb") as file:
-        while piece := file.read(_CHUNK):
-            digest.update(piece)
+        return _digest(file.read)
+
+
+def _sha256_of_packed(path: Path) -> str:
+    with gzip.open(path, "rb") as file:
+        return _digest(file.read)
+
+
+def _digest(read: Callable[[int], bytes]) -> str:
+    digest = hashlib.sha256()
+    while piece := read(_CHUNK):
+        digest.update(piece)
     return digest.hexdigest()
 
 

@@ -24,7 +24,7 @@ import msgspec
 from wholepage.collections.homes import home_of
 from wholepage.collections.row_store import RowStore, stamp_of
 from wholepage.collections.table_files import Row, read_rows
-from wholepage.collections.table_pictures import picture_of
+from wholepage.collections.table_pictures import picture_folder, picture_of
 from wholepage.pages import Grade, ImageRef, InputError, Judgments, Modality, Page, Query, Ranking, Result
 from wholepage.pages.errors import RecordError
 from wholepage.pages.lines import build
@@ -76,7 +76,7 @@ class InquireRerank:
         """The queries of one split, photos in the order of the rows.
 
         Raises:
-            InputError: no such split.
+            InputError: no such split, or pictures cannot be written.
             RecordError: a row cannot be read, or a query has a photo twice.
         """
         for query_id, text, photos in self._queries(split):
@@ -124,8 +124,7 @@ class InquireRerank:
                 "choose one of them"
             )
         if split not in self._kept:
-            self.pictures.mkdir(parents=True, exist_ok=True)
-            store = RowStore(self.pictures / f"{split}.sqlite")
+            store = RowStore(picture_folder(self.pictures) / f"{split}.sqlite")
             store.fill(stamp_of(self._paths[split], "inquire-1"), self._unpacked(split))
             self._kept[split] = store
         for number, text in enumerate(self._kept[split].keys(), start=1):

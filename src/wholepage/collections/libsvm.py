@@ -24,8 +24,9 @@ from itertools import islice
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
+from wholepage.collections.graded_pages import GradedPages
 from wholepage.collections.homes import home_of
-from wholepage.pages import Grade, InputError, Judgments, Modality, Page, Query, RecordError, Result
+from wholepage.pages import Grade, InputError, Modality, Page, Query, RecordError, Result
 from wholepage.pages.lines import build, read_lines, text_of
 
 _ENDINGS = (".txt", ".svm", ".libsvm", ".letor")
@@ -42,7 +43,7 @@ class _Line(NamedTuple):
     docid: str
 
 
-class LibSvm:
+class LibSvm(GradedPages):
     """Pages of numbers with the grades of their lines.
 
     The splits are the names of the files, without endings, such as ``"train"`` or ``"rank.train"``.
@@ -73,28 +74,12 @@ class LibSvm:
         """The names of the files, sorted."""
         return tuple(self._paths)
 
-    def pages(self, split: str) -> Iterator[Page]:
-        """The queries of one file in its order, one at a time; results in the order of their lines.
+    def graded_pages(self, split: str) -> Iterator[tuple[Page, tuple[Grade, ...]]]:
+        """Queries with the labels of their lines; results in the order of the lines.
 
         Raises:
             InputError: no such split.
             RecordError: a line cannot be read.
-        """
-        return (page for page, _ in self.graded_pages(split))
-
-    def judgments(self, split: str) -> Judgments:
-        """The labels of all lines.
-
-        Raises:
-            InputError, RecordError: as ``pages``.
-        """
-        return Judgments(grade for _, grades in self.graded_pages(split) for grade in grades)
-
-    def graded_pages(self, split: str) -> Iterator[tuple[Page, tuple[Grade, ...]]]:
-        """Pages with their grades, in one pass and without holding the others.
-
-        Raises:
-            InputError, RecordError: as ``pages``.
         """
         if split not in self._paths:
             raise InputError(

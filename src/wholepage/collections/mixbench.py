@@ -16,6 +16,7 @@ count as missing.
 - A document with a picture is IMAGE (its text beside it, if any), else TEXT. A query may have a picture too.
 - A page is a query with what a run found, or with the relevant documents and others drawn by the seed.
 - Relevance was made by programs from the four sources, not judged by people.
+- Ids and judgments are held in memory, documents in a file.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ class MixBench:
             RecordError: a record cannot be read, an id comes twice, or a document is missing.
         """
         grades, store = self.judgments(split), self._store(split)
-        corpus = tuple(store.keys())
+        corpus = () if self._run is not None else tuple(store.keys())
         met: set[str] = set()
         for row in _records(self.root / split, "queries", "query_id"):
             query_id, asked = self._document(row, "query_id", split)

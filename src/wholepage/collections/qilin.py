@@ -6,7 +6,8 @@ Tables, each CSV (also ``.gz``), Parquet, or a folder of Parquet files (``table_
     recommendation_train, recommendation_test   query, request_idx, user_idx, rec_result_details_with_idx
     dqa                                         as search, and dqa_output, ref_note_idx_list, is_..._clk
     notes                                       note_idx, note_title, note_content, note_type, image_path, numbers
-    user_feat                                   user_idx, gender, platform, age, location, numbers; may be missing
+    user_feat                                   user_idx, gender, platform, age, location, numbers; may be missing,
+                                                and a user who is not in it has no features
     search.test.qrels, recommendation.test.qrels, dqa.qrels    qid, pid; may be missing
 
 The format was read from the toy tables of RED-Search/Qilin (which are CSV, with lists as numpy prints them), from the
@@ -32,6 +33,7 @@ import msgspec
 
 from wholepage.collections import qilin_rows
 from wholepage.collections.behaviour import LEAST_CLICKS, MOST, Seen, by_behaviour, simulated_pool
+from wholepage.collections.graded_pages import GradedPages
 from wholepage.collections.homes import home_of, inside
 from wholepage.collections.qilin_rows import KINDS, Kind, Note, Request
 from wholepage.collections.row_store import RowStore, stamp_of
@@ -51,7 +53,7 @@ _NOTE = msgspec.json.Decoder(Note)
 _USER = msgspec.json.Decoder(dict[str, float | str])
 
 
-class Qilin:
+class Qilin(GradedPages):
     """Result pages of an app as they were shown, judged by what their readers did.
 
     The splits are the tables of requests found.
@@ -110,28 +112,12 @@ class Qilin:
         """The tables of requests that are there."""
         return tuple(one for one in TABLES if files_of(self.root, one))
 
-    def pages(self, split: str) -> Iterator[Page]:
-        """The pages of one table, in its order, one at a time.
+    def graded_pages(self, split: str) -> Iterator[tuple[Page, tuple[Grade, ...]]]:
+        """Pages with what people did, as grades 2, 1, 0, said by ``behaviour``; of every result of the pages.
 
         Raises:
             InputError: no such table, or none of notes.
             RecordError: a row cannot be read, a request comes twice, or a note is missing.
-        """
-        return (page for page, _ in self.graded_pages(split))
-
-    def judgments(self, split: str) -> Judgments:
-        """What people did, as grades 2, 1, 0, said by ``behaviour``; of every result of the pages.
-
-        Raises:
-            InputError, RecordError: as ``pages``.
-        """
-        return Judgments(grade for _, grades in self.graded_pages(split) for grade in grades)
-
-    def graded_pages(self, split: str) -> Iterator[tuple[Page, tuple[Grade, ...]]]:
-        """Pages with their grades, in one pass and without holding the others.
-
-        Raises:
-            InputError, RecordError: as ``pages``.
         """
         for request, shown in self._pools(split):
             results = []

@@ -3,6 +3,9 @@
 A table ``name`` in a folder is ``name.csv`` or ``name.jsonl`` (also with ``.gz``), ``name.parquet``, or a folder
 ``name/`` of ``*.parquet`` files in the order of their names, as the ``datasets`` library writes it. In errors, ``line``
 is where the row begins in a text file, and the number of the row (from 1) in a Parquet file.
+
+Rows come one at a time. A Parquet file is cut into groups of rows by whoever wrote it (``datasets``: 100 rows where
+they hold pictures, else 1000); up to a group may be in memory.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from wholepage.pages.lines import decode, read_lines
 _PLAIN = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".parquet")
 _OBJECT = msgspec.json.Decoder(dict[str, Any])
 _BATCH = 64  # rows; some hold pictures
+_BUFFER = 1 << 16  # bytes; without it a whole column of a row group is read at once
 
 
 class Row(NamedTuple):
@@ -120,7 +124,7 @@ def _parquet_rows(path: Path, columns: Sequence[str], optional: Sequence[str]) -
     arrow: Any = require("pyarrow", "eval")
     line = 0
     try:
-        with parquet.ParquetFile(path) as table:
+        with parquet.ParquetFile(path, buffer_size=_BUFFER) as table:
             wanted = _wanted(path, table.schema_arrow.names, columns, optional)
             for batch in table.iter_batches(batch_size=_BATCH, columns=wanted):
                 for cells in batch.to_pylist():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from wholepage.collections.synthetic_drawing import filed
 from wholepage.collections.table_files import Row
-from wholepage.pages import ImageRef
+from wholepage.pages import ImageRef, InputError
 
 _BEGINNINGS = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"RIFF": ".webp"}
 
@@ -20,6 +20,7 @@ def picture_of(row: Row, column: str, folder: Path) -> ImageRef | None:
 
     Raises:
         RecordError: the cell holds something else than PNG, JPEG or WEBP.
+        InputError: the folder cannot be written to.
     """
     cell = row.cells.get(column)
     raw = cell.get("bytes") if isinstance(cell, dict) else cell
@@ -28,4 +29,27 @@ def picture_of(row: Row, column: str, folder: Path) -> ImageRef | None:
     ending = next((one for start, one in _BEGINNINGS.items() if isinstance(raw, bytes) and raw.startswith(start)), None)
     if ending is None:
         raise row.error(column, type(raw).__name__, "the bytes of a PNG, JPEG or WEBP", "fetch the table again")
-    return filed(raw, folder, ending)
+    try:
+        return filed(raw, folder, ending)
+    except OSError as error:
+        raise _not_writable(folder, error) from error
+
+
+def picture_folder(folder: Path) -> Path:
+    """The folder for pictures, made where there is none.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _not_writable(folder, error) from error
+    return folder
+
+
+def _not_writable(folder: Path, error: OSError) -> InputError:
+    return InputError(
+        f"pictures: got {str(folder)!r} ({error.strerror or error}); allowed: a folder that may be written to, with "
+        "room for the pictures of the tables; pass another as pictures"
+    )

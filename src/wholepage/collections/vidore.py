@@ -13,7 +13,7 @@ question-answering layout of benchmark 1 and in benchmark 3, are refused with th
 - A page is a question with what a run found, or with the relevant sheets and others drawn by the seed (see
   ``drawn_lists``). Sheets are IMAGE without words.
 - Splits are ``<data set>/<split>``, or ``<split>`` where the folder is one data set.
-- Sheets are unpacked once into files, which takes as much room again.
+- Sheets are unpacked once into files, which takes as much room again. Ids and judgments are held, sheets are not.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from wholepage.collections.drawn_lists import drawn, read_candidates
 from wholepage.collections.homes import home_of
 from wholepage.collections.row_store import RowStore, stamp_of
 from wholepage.collections.table_files import Row, read_rows
-from wholepage.collections.table_pictures import picture_of
+from wholepage.collections.table_pictures import picture_folder, picture_of
 from wholepage.pages import Grade, ImageRef, InputError, Judgments, Modality, Page, Query, RecordError, Result
 from wholepage.pages.lines import build
 
@@ -83,11 +83,11 @@ class Vidore:
         """The questions of one split in their order, one page at a time; of a run, those that it has.
 
         Raises:
-            InputError: no such split.
+            InputError: no such split, or pictures cannot be written.
             RecordError: a row cannot be read, an id comes twice, or a sheet is missing.
         """
         grades, sheets = self.judgments(split), self._sheets(split)
-        corpus = tuple(sheets.keys())
+        corpus = () if self._run is not None else tuple(sheets.keys())
         met: set[str] = set()
         for row in self._rows(split, "queries", ("query-id", "query")):
             query_id, text = _ident(row, "query-id"), row.cells["query"]
@@ -122,8 +122,7 @@ class Vidore:
 
     def _sheets(self, split: str) -> RowStore:
         if split not in self._kept:
-            self.pictures.mkdir(parents=True, exist_ok=True)
-            store = RowStore(self.pictures / f"{split.replace('/', '.')}.sqlite")
+            store = RowStore(picture_folder(self.pictures) / f"{split.replace('/', '.')}.sqlite")
             store.fill(stamp_of(self._sets[split]["corpus"], "vidore-1"), self._unpacked(split))
             self._kept[split] = store
         return self._kept[split]

@@ -22,21 +22,25 @@ from wholepage.pages.model import Modality, Page, Query, Ranking, Result
 from wholepage.pages.trec import QRELS_HEADER, Negative, judged, read_run
 
 
-class _Document(msgspec.Struct, forbid_unknown_fields=True):
+class BeirDocument(msgspec.Struct, forbid_unknown_fields=True):
+    """A line of ``corpus.jsonl``."""
+
     id: str = msgspec.field(name="_id")
     text: str
     title: str = ""
     metadata: dict[str, Any] = {}
 
 
-class _Query(msgspec.Struct, forbid_unknown_fields=True):
+class BeirQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """A line of ``queries.jsonl``."""
+
     id: str = msgspec.field(name="_id")
     text: str
     metadata: dict[str, Any] = {}
 
 
-_DOCUMENT = msgspec.json.Decoder(_Document)
-_QUERY = msgspec.json.Decoder(_Query)
+DOCUMENT = msgspec.json.Decoder(BeirDocument)
+QUERY = msgspec.json.Decoder(BeirQuery)
 
 
 def read_beir(
@@ -98,17 +102,17 @@ def write_beir(folder: str | Path, pages: Iterable[Page], judgments: Judgments, 
     """
     folder = Path(folder)
     corpus_path, queries_path = _plain_or_gz(folder / "corpus.jsonl"), _plain_or_gz(folder / "queries.jsonl")
-    documents = _present(corpus_path, _DOCUMENT)
-    queries = _present(queries_path, _QUERY)
+    documents = _present(corpus_path, DOCUMENT)
+    queries = _present(queries_path, QUERY)
     on_page: dict[str, set[str]] = {}
     for number, page in enumerate(pages, start=1):
         if page.query_id in on_page:
             raise RecordError(queries_path, number, "query_id", f"{page.query_id!r} again", "each once", "remove one")
         on_page[page.query_id] = set(page.result_ids)
         text_only(queries_path, number, page)
-        _add(queries, _Query(page.query_id, page.query.text), queries_path, number)
+        _add(queries, BeirQuery(page.query_id, page.query.text), queries_path, number)
         for result in page.results:
-            _add(documents, _Document(result.result_id, result.text), corpus_path, number)
+            _add(documents, BeirDocument(result.result_id, result.text), corpus_path, number)
     qrels_path = _plain_or_gz(folder / "qrels" / f"{split}.tsv")
     rows = [(q, r, g) for q, of in judgments.to_qrels().items() for r, g in sorted(of.items())]
     for number, (query_id, result_id, _) in enumerate(rows, start=1):
@@ -118,8 +122,8 @@ def write_beir(folder: str | Path, pages: Iterable[Page], judgments: Judgments, 
                 "results of the pages", "pass judgments.restrict({p.query_id: p.result_ids for p in pages})",
             )  # fmt: skip
     qrels_path.parent.mkdir(parents=True, exist_ok=True)
-    write_lines(corpus_path, (encode(d, _DOCUMENT, corpus_path, n) for n, d in enumerate(documents.values(), 1)))
-    write_lines(queries_path, (encode(q, _QUERY, queries_path, n) for n, q in enumerate(queries.values(), 1)))
+    write_lines(corpus_path, (encode(d, DOCUMENT, corpus_path, n) for n, d in enumerate(documents.values(), 1)))
+    write_lines(queries_path, (encode(q, QUERY, queries_path, n) for n, q in enumerate(queries.values(), 1)))
     cells = ((_cell(qrels_path, n, q), _cell(qrels_path, n, r), str(g)) for n, (q, r, g) in enumerate(rows, 2))
     write_lines(qrels_path, ("\t".join(row).encode() for row in (QRELS_HEADER, *cells)))
     return len(on_page)
@@ -165,7 +169,7 @@ def _read_qrels(path: Path, negative: Negative) -> Judgments:
 def _read_queries(path: Path, wanted: set[str]) -> dict[str, Query]:
     found: dict[str, Query] = {}
     for number, raw in read_lines(path):
-        record = decode(_QUERY, path, number, raw)
+        record = decode(QUERY, path, number, raw)
         if record.id in found:
             raise RecordError(path, number, "_id", f"{record.id!r} again", "each id once", "remove one")
         if record.id in wanted:
@@ -176,7 +180,7 @@ def _read_queries(path: Path, wanted: set[str]) -> dict[str, Query]:
 def _read_corpus(path: Path, wanted: set[str]) -> dict[str, Result]:
     found: dict[str, Result] = {}
     for number, raw in read_lines(path):
-        record = decode(_DOCUMENT, path, number, raw)
+        record = decode(DOCUMENT, path, number, raw)
         if record.id not in wanted:
             continue
         if record.id in found:
@@ -212,9 +216,9 @@ def _present(path: Path, decoder: msgspec.json.Decoder[Any]) -> dict[str, Any]:
     return records
 
 
-def _add(records: dict[str, Any], record: _Document | _Query, path: Path, number: int) -> None:
+def _add(records: dict[str, Any], record: BeirDocument | BeirQuery, path: Path, number: int) -> None:
     there = records.setdefault(record.id, record)
-    title = there.title if isinstance(there, _Document) else ""
+    title = there.title if isinstance(there, BeirDocument) else ""
     if titled(title, there.text) != record.text:
         raise RecordError(
             path, number, "_id", f"{record.id!r} with two different texts", "one text an id, over all pages and splits",
