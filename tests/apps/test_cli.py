@@ -134,6 +134,18 @@ def test_every_named_error_is_mapped() -> None:
             assert exits.exit_code(kind.__new__(kind)) > 2, kind
 
 
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "wholepage", "collection", "list", "--json"],
+        stdout=write, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+    )  # fmt: skip
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 def test_other_errors_are_not_hidden() -> None:
     with pytest.raises(ZeroDivisionError), exits.reported():
         raise ZeroDivisionError

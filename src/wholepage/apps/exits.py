@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,10 +59,24 @@ def reported() -> Iterator[None]:
     try:
         yield
     except (WholepageError, OSError) as error:
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            sys.exit(OTHER)
         if os.environ.get("WHOLEPAGE_DEBUG") == "1":
             raise
         say_error(str(error))
         sys.exit(exit_code(error))
+
+
+def _nobody_reads() -> bool:
+    """Whether who read stdout has gone, as ``head`` does when it has seen enough; what is left then goes nowhere."""
+    if not hasattr(select, "poll"):  # Windows
+        return False
+    looked = select.poll()
+    looked.register(sys.stdout.fileno(), 0)  # that the other end is closed is told unasked
+    if not looked.poll(0):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
+    return True
 
 
 def say_error(message: str) -> None:
