@@ -258,8 +258,8 @@ def test_a_manifest_of_another_format_is_told(source: str, tmp_path: Path) -> No
     out = tmp_path / "out"
     job(source, out)
     kept = (out / "_manifest.json").read_text()
-    (out / "_manifest.json").write_text(kept.replace('"format_version": 2', '"format_version": 1'))
-    with pytest.raises(InputError, match="its manifest is of format 1, this wholepage writes 2"):
+    (out / "_manifest.json").write_text(kept.replace('"format_version": 1', '"format_version": 0'))
+    with pytest.raises(InputError, match="its manifest is of format 0, this wholepage writes 1"):
         job(source, out)
     (out / "_manifest.json").write_text(kept[:90])
     with pytest.raises(InputError, match="its manifest cannot be read"):
