@@ -5,13 +5,15 @@
     python deploy/ray_train.py recipes/nexus_synthetic_cpu.toml --workers 2 --storage /tmp/ray   # no GPU
 
 Each worker does what a process of ``torchrun ... -m wholepage train nexus`` does: Ray tells it rank and address, the
-loop sums the gradients. The folder of the model, with its checkpoints beside it, must lie where all workers see it; a
-run that lost a worker is started again from there, as often as ``--failures`` says.
+loop sums the gradients; with ``--share`` they share the student's layers. The folder of the model, with its checkpoints
+beside it, must lie where all workers see it; a run that lost a worker is started again from there, as often as
+``--failures`` says.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,16 +24,19 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from wholepage.apps.nexus_recipe import read_nexus_recipe
 from wholepage.apps.nexus_run import TABLE, train_nexus
 from wholepage.pages.errors import InputError, WholepageError
+from wholepage.training.loop_processes import SHARED
 
 
 def train_here(told: dict[str, Any]) -> None:
     """What each worker does; the first writes the model folder, which says what the stages did.
 
     Args:
-        told: ``recipe`` and ``out`` as absolute paths, ``seed`` or None.
+        told: ``recipe`` and ``out`` as absolute paths, ``seed`` or None, and whether to ``share`` layers.
     Raises:
         Whatever training raises.
     """
+    if told["share"]:
+        os.environ[SHARED] = "true"
     recipe = read_nexus_recipe(Path(told["recipe"]))
     train_nexus(recipe if told["seed"] is None else recipe.seeded(told["seed"]), Path(told["out"]))
 
@@ -47,6 +52,7 @@ def trainer(
     failures: int = 0,
     seed: int | None = None,
     timeout_s: int = 24 * 3600,
+    share: bool = False,
 ) -> TorchTrainer:
     """The training, ready to be started with ``fit()``.
 
@@ -58,6 +64,7 @@ def trainer(
         failures: how often the run is started again after a worker was lost.
         seed: in place of the recipe's; None = its own.
         timeout_s: for which a process waits for the others.
+        share: whether each keeps only a part of the student's layers.
     Raises:
         InputError: no worker, no folder for the model, or a recipe that cannot be read.
     """
@@ -70,7 +77,7 @@ def trainer(
     resources = {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
     return TorchTrainer(
         train_here,
-        train_loop_config={"recipe": str(recipe.resolve()), "out": str(place), "seed": seed},
+        train_loop_config={"recipe": str(recipe.resolve()), "out": str(place), "seed": seed, "share": share},
         torch_config=TorchConfig(backend="nccl" if gpus else "gloo", timeout_s=timeout_s),
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(gpus), resources_per_worker=resources),
         run_config=RunConfig(storage_path=storage, failure_config=FailureConfig(max_failures=failures)),
@@ -100,6 +107,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--cpus", type=float, default=1.0, help="of each worker")
     parser.add_argument("--failures", type=int, default=0, help="times that the run is started again")
     parser.add_argument("--seed", type=int, help="in place of the recipe's")
+    parser.add_argument("--share", action="store_true", help="the student's layers, of which each keeps a part")
     told = parser.parse_args(arguments)
     try:
         trainer(
@@ -111,6 +119,7 @@ def main(arguments: list[str] | None = None) -> int:
             cpus=told.cpus,
             failures=told.failures,
             seed=told.seed,
+            share=told.share,
         ).fit()
         place = model_place(told.recipe, told.out)
     except WholepageError as error:

@@ -16,6 +16,7 @@ from wholepage.apps.nexus_recipe import read_nexus_recipe
 from wholepage.apps.nexus_run import REPORT, train_nexus
 from wholepage.pages.errors import InputError
 from wholepage.rankers.listwise import ListwiseRanker
+from wholepage.training.loop_processes import SHARED
 
 WHY = "Ray Train is not installed: pip install 'ray[train]>=2.60'"
 ray = pytest.importorskip("ray", reason=WHY)
@@ -71,6 +72,19 @@ def test_two_workers_train_what_one_process_trains(launcher: ModuleType, tmp_pat
     assert facts["stages"][0]["quality"] == pytest.approx(alone["stages"][0]["quality"], abs=0.05)
     assert facts["untrained"] == pytest.approx(alone["untrained"])
     assert isinstance(wholepage.load(tmp_path / "two"), ListwiseRanker)
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_workers_are_told_to_share_layers(
+    launcher: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: bool
+) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(RECIPE, encoding="utf-8")
+    monkeypatch.setenv(SHARED, "no")
+    seen: list[str] = []
+    monkeypatch.setattr(launcher, "train_nexus", lambda *_: seen.append(os.environ.get(SHARED, "")))
+    launcher.train_here({"recipe": str(recipe), "out": str(tmp_path / "two"), "seed": None, "share": share})
+    assert seen == ["true" if share else "no"]
 
 
 def test_what_cannot_be_is_refused_before_ray_starts(

@@ -21,6 +21,7 @@ from wholepage.training import heads
 from wholepage.training.batches import Lesson
 from wholepage.training.heads import fit_heads
 from wholepage.training.loop import LoopConfig
+from wholepage.training.preferences import PagePairs, no_pairs
 from wholepage.training.smar import SmarConfig
 
 SRC = Path(__file__).parents[2] / "src"
@@ -40,7 +41,7 @@ CLOSE = {"rtol": 0.0, "atol": 1e-4}  # of scores of size 1, after 8 steps of Ada
 
 
 def make_lessons() -> list[Lesson]:
-    """Pages of 3 to 8 results: a third of them graded; on every other page teachers say little."""
+    """Pages of 3 to 8 results: a third graded, half of them by weight; some with pairs; of half teachers say little."""
     lots = np.random.default_rng(5)
     made = []
     for number in range(COUNT):
@@ -52,7 +53,13 @@ def make_lessons() -> list[Lesson]:
         teacher = lots.standard_normal(count).astype(np.float32)
         teacher[lots.random(count) < (0.7 if number % 2 else 0.1)] = np.nan
         items = PageItems(*(lots.standard_normal(s, dtype=np.float32) for s in (4, (count, 4), (count, 3))), group)
-        made.append(Lesson(items, grades, teacher))
+        weights = lots.random(count).astype(np.float32) if number % 6 == 0 else None
+        pairs = no_pairs()
+        if number % 4 == 1:
+            index = np.array([[0, 1], [1, 2]][: 1 + number % 3], np.int64)
+            share = lots.random(len(index)).astype(np.float32)
+            pairs = PagePairs(index, np.arange(len(index)) == 0, share)
+        made.append(Lesson(items, grades, teacher, weights, pairs))
     return made
 
 

@@ -25,7 +25,8 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from wholepage.pages.errors import InputError, WeightsError
 from wholepage.rankers.weights import load_model
 from wholepage.training.batches import shuffled
-from wholepage.training.loop import BatchLoss, LoopConfig, content_hash, device_of, run, warm_then_cosine
+from wholepage.training.loop import BatchLoss, LoopConfig, content_hash, device_of, run
+from wholepage.training.loop_rates import warm_then_cosine
 
 SRC = Path(__file__).parents[2] / "src"
 COUNT = 16

@@ -10,8 +10,9 @@ in one row without padding, so the loss of a list does not depend on its neighbo
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,11 +28,12 @@ from wholepage.rankers.listwise import ListwiseConfig, ListwiseRanker
 from wholepage.rankers.listwise_attention import Span, Spans
 from wholepage.rankers.listwise_loading import Pretrained
 from wholepage.rankers.listwise_pictures import Seen
-from wholepage.rankers.listwise_prompt import WindowLimits
+from wholepage.rankers.listwise_prompt import Passage, WindowLimits
 from wholepage.rankers.weights import fingerprint
 from wholepage.training.listwise_lessons import Lessons, Showing, seen_of
 from wholepage.training.listwise_objective import ListwiseObjective
 from wholepage.training.loop import LoopConfig, checkpointed, device_of, run
+from wholepage.training.loop_sharding import layers_of
 from wholepage.training.taught import TaughtList
 
 _LORA = r"^(?!.*visual).*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)$"
@@ -134,6 +136,8 @@ def train_listwise(
         progress=progress,
         what=what,
         learning_rates=_rates(training),
+        part_loss=teaching.part_loss,
+        layers=partial(_layers, learns=training.tower == "trained"),
     )
     student = closed(student, trained)
     student.model.to(where)  # the loop leaves it on the CPU
@@ -183,6 +187,11 @@ def _rates(training: ListwiseTraining) -> Callable[[str], float] | None:
     return lambda path: training.tower_rate if _TOWER in path else 1.0
 
 
+def _layers(module: nn.Module, *, learns: bool) -> list[str]:
+    """Layers that processes may share; of a frozen tower each asks when it meets a picture, and so each has its own."""
+    return [path for path in layers_of(module) if learns or _TOWER not in path]
+
+
 class _Sight:
     """What the tower sees of the pictures of a batch: anew each time while it learns, once where it is frozen."""
 
@@ -213,6 +222,17 @@ class _Sight:
             self._bytes -= self._kept.popitem(last=False)[1].nbytes
         return seen_of(shown, layers)
 
+    def borrowed(self, passages: Sequence[Passage]) -> Tensor:
+        """Nothing, by way of a picture of these where there is one and the tower learns.
+
+        For a process whose part of a batch has no pictures: a tower that is shared computes in all at once, and before
+        the layers that read what it sees.
+        """
+        keys = [picture.key for passage in passages for picture in passage.pictures]
+        if not self._learns or not keys:
+            return torch.zeros(())
+        return 0.0 * self.of(keys[:1])[keys[0]].layers.float().sum()
+
 
 class _Teaching:
     """The loss of a batch of showings."""
@@ -223,10 +243,24 @@ class _Teaching:
 
     def loss(self, module: nn.Module, batch: list[int]) -> Tensor:
         """The mean over the lists of these showings."""
+        return self._value(module, self._shown(batch), range(len(batch)))
+
+    def part_loss(self, module: nn.Module, batch: list[int], part: list[int]) -> Tensor:
+        """The loss of the showings of a batch, of which those of the part alone are read.
+
+        What a showing counts hangs on the batch (how many teach, how long their queries are), and not on what the
+        others are answered: with zeros in the place of those, the gradient is the part's own.
+        """
+        return self._value(module, self._shown(batch), [batch.index(i) for i in part])
+
+    def _shown(self, batch: list[int]) -> list[Showing]:
         count = len(self._lessons)
-        shown = [self._lessons.show(i % count, i // count) for i in batch]
-        passages = [one.passage for one in shown]
+        return [self._lessons.show(i % count, i // count) for i in batch]
+
+    def _value(self, module: nn.Module, shown: Sequence[Showing], mine: Sequence[int]) -> Tensor:
+        passages = [shown[i].passage for i in mine]
         seen = self._sight.of([picture.key for passage in passages for picture in passage.pictures])
+        nothing = torch.zeros(()) if seen else self._sight.borrowed([one.passage for one in shown])
         # The last layer's shortcut computes last tokens alone, and cannot be run again on the way back.
         spans = Spans(
             [Span(len(passage)) for passage in passages], last_only=not (self._whole or self._objective.guide)
@@ -235,16 +269,21 @@ class _Teaching:
         last = states
         if not spans.last_only:
             last = states[torch.tensor(spans.last_rows(), device=device_of(module))]
-        value = self._told(last, shown)
+        value = self._told(dict(zip(mine, last, strict=True)), list(enumerate(shown)))
+        value = value + nothing
         if not self._objective.guide:
             return value
         starts = [0, *torch.tensor(spans.lengths).cumsum(0).tolist()]
-        rows = [(at + row, one) for at, one in zip(starts, shown, strict=False) for row in range(*one.again)]
-        guided = self._told(states[torch.tensor([row for row, _ in rows], device=states.device)], [s for _, s in rows])
-        return value + self._objective.guide * guided
+        rows = {(i, row): at + row for at, i in zip(starts, mine, strict=False) for row in range(*shown[i].again)}
+        guiding = states[torch.tensor(list(rows.values()), device=states.device)]
+        asked = [((i, row), one) for i, one in enumerate(shown) for row in range(*one.again)]
+        return value + self._objective.guide * self._told(dict(zip(rows, guiding, strict=True)), asked)
 
-    def _told(self, states: Tensor, shown: Sequence[Showing]) -> Tensor:
-        """The objective at one state each."""
-        of = self._engine.vocabulary.of
-        logits = [of(state, one.letters) for state, one in zip(states, shown, strict=True)]
-        return self._objective.loss(logits, [one.targets for one in shown])
+    def _told(self, states: Mapping[Hashable, Tensor], asked: Sequence[tuple[Hashable, Showing]]) -> Tensor:
+        """The objective at one state each; where there is none, all letters are equally likely."""
+        of, device = self._engine.vocabulary.of, self._engine.device
+        logits = [
+            of(states[at], one.letters) if at in states else torch.zeros(len(one.letters), device=device)
+            for at, one in asked
+        ]
+        return self._objective.loss(logits, [one.targets for _, one in asked])

@@ -4,11 +4,12 @@ A run is a pure function of (module, data, loss, ``LoopConfig``). A run that was
 and ends with the same weights as one that was not: to the bit on a CPU, on a GPU as far as its sums repeat themselves.
 Checkpoints are safetensors and JSON, written whole or not at all.
 
-Under ``torchrun --nproc_per_node N`` (on GPUs also ``accelerate launch``) the same program trains in N processes: all
+Under ``torchrun --nproc_per_node N`` (or ``accelerate launch``) the same program trains in N processes: all
 draw the same batches, each takes its rows, and their gradients are summed, each row with the same weight. Where the
 loss is a mean over its rows, or a ``PartLoss`` says what a part counts, and no lots are drawn, N processes do what one
 does, up to the order of sums. The first process alone writes and tells. (``accelerate`` says who and where the
-processes are; it does not change the arithmetic.)
+processes are; it does not change the arithmetic.) Launched to share layers (FSDP), each process keeps a part of every
+layer that ``layers`` names; what is computed stays the same.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from pathlib import Path
@@ -31,8 +32,18 @@ from torch import Tensor, nn
 
 from wholepage.pages.errors import InputError
 from wholepage.training.batches import shuffled
-from wholepage.training.loop_checkpoint import read_checkpoint, reseed, seeded, tidy, write_checkpoint
+from wholepage.training.loop_checkpoint import (
+    give_parts,
+    identity_of,
+    read_checkpoint,
+    reseed,
+    seeded,
+    tidy,
+    write_checkpoint,
+)
 from wholepage.training.loop_processes import Processes
+from wholepage.training.loop_rates import groups_of, multiples_of, warm_then_cosine
+from wholepage.training.loop_sharding import SharedLayers, clip_shared, is_whole
 
 Precision = Literal["fp32", "bf16"]
 
@@ -43,6 +54,9 @@ BatchLoss = Callable[[nn.Module, list[int]], Tensor]
 
 PartLoss = Callable[[nn.Module, list[int], list[int]], Tensor]
 """``part_loss(module, batch, part)``: the loss of the whole batch, with gradient through the rows of the part alone."""
+
+Layers = Callable[[nn.Module], Sequence[str]]
+"""Paths of a module's layers that processes may share (``loop_sharding`` says which may be)."""
 
 Progress = Callable[[int, int, str], None]
 """``progress(done, total, what)``."""
@@ -94,6 +108,7 @@ def run(
     what: str = "training",
     learning_rates: Callable[[str], float] | None = None,
     part_loss: PartLoss | None = None,
+    layers: Layers | None = None,
 ) -> M:
     """Train a module from its seed, or from where the last run was killed.
 
@@ -108,17 +123,21 @@ def run(
         progress: called after every step, in the first process.
         learning_rates: by the name of a parameter, what multiple of the learning rate it gets; None = 1 each.
         part_loss: asked in several processes, where the rows of a batch do not count alike in ``loss``.
+        layers: what processes that were launched to share layers share; None = they are refused. Where a run of theirs
+            fails, the module is left in pieces.
     Returns:
         The trained module on the CPU, in evaluation mode.
     Raises:
         InputError: there is nothing to train on or nothing to train, the loss or its gradient is not finite, or
-            processes were given different things.
+            processes were given different things, or launched to share what cannot be.
         WeightsError: the folder holds the checkpoint of another run, or a damaged one.
     """
     if count < 1:
         raise InputError(f"{what}: got no training items; allowed: at least one; check the split and the judgments")
     with seeded(config.seed):
-        return _Run(make(), count, loss, config, content, folder, progress, what, learning_rates, part_loss).to_end()
+        return _Run(
+            make(), count, loss, config, content, folder, progress, what, learning_rates, part_loss, layers
+        ).to_end()
 
 
 def device_of(module: nn.Module) -> torch.device:
@@ -175,6 +194,7 @@ class _Run(Generic[M]):
         what: str,
         learning_rates: Callable[[str], float] | None,
         part_loss: PartLoss | None,
+        layers: Layers | None,
     ) -> None:
         self.count, self.loss, self.part_loss, self.config, self.folder = count, loss, part_loss, config, folder
         self.progress, self.what = progress, what
@@ -184,13 +204,19 @@ class _Run(Generic[M]):
         self.processes = Processes()
         self.device = self.processes.device
         _check_precision(config.precision, self.device)
-        multiples = _multiples(module, learning_rates, what)
+        multiples = multiples_of(module, learning_rates, what)
         self.identity = _identity(module, count, config, content, what, multiples)
         self.module = module.to(self.device)
+        self.shared = self._shared(layers)
         self.optimizer = torch.optim.AdamW(
-            _groups(module, multiples), lr=config.learning_rate, weight_decay=config.weight_decay, foreach=False
+            groups_of(self.module, multiples), lr=config.learning_rate, weight_decay=config.weight_decay, foreach=False
         )
         self.done = 0
+
+    def _shared(self, layers: Layers | None) -> SharedLayers | None:
+        if not self.processes.shared:
+            return None
+        return SharedLayers(self.module, [] if layers is None else layers(self.module), self.processes, self.what)
 
     def to_end(self) -> M:
         if self.folder is not None:
@@ -207,6 +233,8 @@ class _Run(Generic[M]):
                 self._keep()
                 if self.progress and self.processes.first:
                     self.progress(self.done, self.total, self.what)
+        if self.shared:
+            self.shared.put_back()
         return self.module.cpu().eval()
 
     def _steps(self) -> Iterator[list[list[int]]]:
@@ -228,25 +256,37 @@ class _Run(Generic[M]):
         self.optimizer.zero_grad()
         for batch in batches:
             self._learn(batch, len(batches))
-        self.processes.sum_gradients(p for group in self.optimizer.param_groups for p in group["params"])
-        norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.config.max_norm)
-        self._check_finite("a gradient of norm", norm)
+        self._check_finite("a gradient of norm", self._joined())
         self.optimizer.step()
+
+    def _joined(self) -> Tensor:
+        """The norm of the gradient of all processes, which afterwards lies clipped in each."""
+        learned = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self.processes.sum_gradients(p for p in learned if is_whole(p))
+        if self.shared is None:
+            return nn.utils.clip_grad_norm_(self.module.parameters(), self.config.max_norm)
+        self.shared.sum_gradients()
+        return clip_shared(learned, self.config.max_norm)
 
     def _learn(self, batch: list[int], batches: int) -> None:
         part = self.processes.part(batch)
         value = torch.zeros((), device=self.device)
-        if part:
+        if part or self.shared:
             with self._autocast():
                 value = self._share(batch, part)
         self._check_finite("loss", self.processes.total(value))
-        if part:
+        if part or self.shared:
             (value / batches).backward()  # type: ignore[no-untyped-call]
 
     def _share(self, batch: list[int], part: list[int]) -> Tensor:
         """The loss of a part, weighted so that the parts of a batch sum up to its gradient."""
         if len(part) == len(batch):
             return self.loss(self.module, part)
+        if not part:  # it computes with the others, who share their layers with it, and counts for nothing
+            return self._weighed(batch, batch[:1]) * 0.0
+        return self._weighed(batch, part)
+
+    def _weighed(self, batch: list[int], part: list[int]) -> Tensor:
         if self.part_loss is not None:
             return self.part_loss(self.module, batch, part)
         return self.loss(self.module, part) * (len(part) / len(batch))
@@ -276,15 +316,9 @@ class _Run(Generic[M]):
             return
         if self.processes.first:
             write_checkpoint(self.folder, self.identity, self.done, self.module, self.optimizer, self.device)
+        elif self.shared:
+            give_parts(self.module, self.optimizer)
         self.processes.wait()
-
-
-def warm_then_cosine(step: int, total: int) -> float:
-    """Share of the peak learning rate: up over the first tenth of the run, then down to 0 along a half cosine."""
-    warm = max(1, total // 10)
-    if step < warm:
-        return (step + 1) / warm
-    return float(0.5 * (1 + np.cos(np.pi * (step - warm) / max(1, total - warm))))
 
 
 def _check_precision(precision: Precision, device: torch.device) -> None:
@@ -295,32 +329,6 @@ def _check_precision(precision: Precision, device: torch.device) -> None:
         )
 
 
-def _multiples(module: nn.Module, learning_rates: Callable[[str], float] | None, what: str) -> dict[str, float]:
-    """Multiple of the learning rate of each parameter that is trained, by name."""
-    names = [name for name, parameter in module.named_parameters() if parameter.requires_grad]
-    if not names:
-        raise InputError(
-            f"{what}: got a module without parameters to train; allowed: at least one with requires_grad; freeze fewer"
-        )
-    multiples = {name: 1.0 if learning_rates is None else float(learning_rates(name)) for name in names}
-    for name, multiple in multiples.items():
-        if not 0 < multiple < math.inf:
-            raise InputError(
-                f"{what}: learning_rates({name!r}): got {multiple}; allowed: above 0 and finite; to keep a parameter "
-                "as it is, set its requires_grad to False"
-            )
-    return multiples
-
-
-def _groups(module: nn.Module, multiples: dict[str, float]) -> list[dict[str, Any]]:
-    """Parameters by their multiple, for the optimizer."""
-    groups: dict[float, list[nn.Parameter]] = {}
-    for name, parameter in module.named_parameters():
-        if name in multiples:
-            groups.setdefault(multiples[name], []).append(parameter)
-    return [{"params": parameters, "multiple": multiple} for multiple, parameters in groups.items()]
-
-
 def _seed_of(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
 
@@ -328,7 +336,6 @@ def _seed_of(*numbers: int) -> int:
 def _identity(
     module: nn.Module, count: int, config: LoopConfig, content: str, what: str, multiples: dict[str, float]
 ) -> str:
-    """What a run is, as a hash: first weights (frozen ones too), data, number of items, settings."""
     settings = msgspec.to_builtins(config)
     # What is as it was before there was a choice is left out, so that older checkpoints go on.
     if config.precision == "fp32":
@@ -336,8 +343,4 @@ def _identity(
     named: list[Any] = [what, content, count, settings]
     if set(multiples.values()) != {1.0}:
         named.append(multiples)
-    digest = hashlib.sha256(json.dumps(named, sort_keys=True).encode())
-    for key, value in module.state_dict().items():
-        digest.update(key.encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
+    return identity_of(module, named)

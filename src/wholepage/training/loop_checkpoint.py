@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import json
 import os
 import random
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 
 from wholepage.pages.errors import WeightsError
 from wholepage.rankers.weights import MANIFEST, load_model, save_model
+from wholepage.training.loop_sharding import like, whole
 
 CHECKPOINT_KIND = "checkpoint"
 
@@ -38,16 +40,28 @@ def kept(module: nn.Module) -> dict[str, Tensor]:
 def write_checkpoint(
     folder: Path, identity: str, done: int, module: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
 ) -> None:
-    """Keep a run after ``done`` of its steps.
+    """Keep a run after ``done`` of its steps. Where layers are in parts, the other processes ``give_parts`` meanwhile.
 
     Raises:
         WeightsError: the folder holds something else, or a weight is not finite.
     """
-    arrays = {f"model.{key}": _array(value) for key, value in kept(module).items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        arrays |= {f"optimizer.{index}.{key}": _array(value) for key, value in state.items()}
-    arrays |= _lots(device)
+    arrays = {key: _array(whole(value)) for key, value in _tensors(module, optimizer)} | _lots(device)
     save_model(folder, CHECKPOINT_KIND, {"run": identity, "done": done, "seal": _seal(identity, done)}, arrays)
+
+
+def identity_of(module: nn.Module, named: Sequence[object]) -> str:
+    """What a run is, as a hash: what names its data and settings, and the first weights, frozen ones too."""
+    digest = hashlib.sha256(json.dumps(named, sort_keys=True).encode())
+    for key, value in module.state_dict().items():
+        digest.update(key.encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def give_parts(module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Give what this process holds of shared layers to the one that writes the checkpoint."""
+    for _, value in _tensors(module, optimizer):
+        whole(value)
 
 
 def read_checkpoint(
@@ -115,6 +129,15 @@ def reseed(seed: int) -> None:
     random.seed(seed)
 
 
+def _tensors(module: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Tensor]]:
+    """What is kept, in an order that is the same in all processes: one that read a checkpoint has its own."""
+    for key, value in kept(module).items():
+        yield f"model.{key}", value
+    for index, state in sorted(optimizer.state_dict()["state"].items()):
+        for key, value in sorted(state.items()):
+            yield f"optimizer.{index}.{key}", value
+
+
 def _array(value: Tensor) -> NDArray[Any]:
     """A tensor as numpy has it; bfloat16, which it has not, as float32: nothing is lost there and back."""
     value = value.detach().cpu()
@@ -154,7 +177,8 @@ def _restore_lots(arrays: Mapping[str, NDArray[Any]], device: torch.device) -> N
 
 def _restore_module(module: nn.Module, arrays: Mapping[str, NDArray[Any]], folder: Path) -> None:
     state = {key[len("model.") :]: np.array(value) for key, value in arrays.items() if key.startswith("model.")}
-    wanted = {key: tuple(value.shape) for key, value in kept(module).items()}
+    there = kept(module)
+    wanted = {key: tuple(value.shape) for key, value in there.items()}
     got = {key: value.shape for key, value in state.items()}
     if wanted != got:
         odd = sorted(key for key in {*wanted, *got} if wanted.get(key) != got.get(key))
@@ -163,13 +187,16 @@ def _restore_module(module: nn.Module, arrays: Mapping[str, NDArray[Any]], folde
             f"{[(key, wanted.get(key)) for key in odd[:4]]}; the folder and this version do not belong together"
         )
     # strict=False: frozen parameters are not in it; all others were just compared.
-    module.load_state_dict({key: torch.from_numpy(value) for key, value in state.items()}, strict=False)
+    module.load_state_dict({key: like(torch.from_numpy(state[key]), there[key]) for key in there}, strict=False)
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, arrays: Mapping[str, NDArray[Any]]) -> None:
     state: dict[int, dict[str, Tensor]] = {}
-    for key, value in arrays.items():
+    learned = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for key, array in arrays.items():
         if key.startswith("optimizer."):
             _, index, name = key.split(".", 2)
-            state.setdefault(int(index), {})[name] = torch.from_numpy(np.array(value))
+            value = torch.from_numpy(np.array(array))
+            # Moments are cut as their parameter is; the count of steps is one number.
+            state.setdefault(int(index), {})[name] = like(value, learned[int(index)]) if value.ndim else value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,10 +1,10 @@
 """The processes that train one model together: who takes which rows, and how their gradients become one.
 
-Started by ``torchrun`` or, on GPUs, ``accelerate launch``; or just one. Gradients are summed by hand and not by
-``DistributedDataParallel``, for three reasons: that one counts every process alike, while the last batch of an epoch
-may leave a process fewer rows or none; it hangs where a process has nothing to go backward through; and it sees only
-calls of ``forward``, while a loss may call whatever the module offers. The price is that sums do not overlap with the
-backward pass; they are sent once a step, not once a batch.
+Started by ``torchrun`` or ``accelerate launch``; or just one. Where each holds the whole model (``loop_sharding`` is
+the other way), gradients are summed by hand and not by ``DistributedDataParallel``, for three reasons: that one counts
+every process alike, while the last batch of an epoch may leave a process fewer rows or none; it hangs where a process
+has nothing to go backward through; and it sees only calls of ``forward``, while a loss may call whatever the module
+offers. The price is that sums do not overlap with the backward pass; they are sent once a step, not once a batch.
 
 A process that fails alone leaves the others waiting; the launcher ends them.
 """
@@ -27,7 +27,18 @@ from torch import Tensor, distributed, nn
 from wholepage.pages.errors import InputError
 
 _TYPES = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
-_SHARDED, _YES = "ACCELERATE_USE_FSDP", ("1", "true", "yes", "on")  # FSDP does not show in the type
+SHARED = "ACCELERATE_USE_FSDP"
+"""What launchers set where processes shall share layers; it does not show in the type."""
+_YES = ("1", "true", "yes", "on")
+_ONE_WAY = {
+    "FSDP_VERSION": "2",
+    "FSDP_RESHARD_AFTER_FORWARD": "true",
+    "FSDP_OFFLOAD_PARAMS": "false",
+    "FSDP_CPU_RAM_EFFICIENT_LOADING": "false",  # transformers would read the student in the first process alone
+    "FSDP_ACTIVATION_CHECKPOINTING": "false",
+    "FSDP_TRANSFORMER_CLS_TO_WRAP": "",
+}
+"""Settings of a launcher that say how layers are shared, and the one value of each that the loop follows."""
 _NUMBERS_PER_PARCEL = 2**25  # 128 MiB in float32
 
 
@@ -36,8 +47,10 @@ class Processes:
 
     Attributes:
         index: of this one, from 0.  count: of all.  device: where this one computes.
+        shared: whether they were launched to share the layers of what they train (FSDP); one alone holds all of it.
     Raises:
-        InputError: they were launched for another way of sharing the work (DeepSpeed, FSDP, TPU).
+        InputError: they were launched for another way of sharing the work (DeepSpeed, TPU), or to share layers as the
+            loop does not.
     """
 
     def __init__(self) -> None:
@@ -47,13 +60,9 @@ class Processes:
                 f"training: got processes launched as {state.distributed_type}; allowed: {[str(t) for t in _TYPES]}; "
                 "launch with torchrun, or on GPUs with accelerate launch --multi_gpu"
             )
-        if os.environ.get(_SHARDED, "").lower() in _YES:
-            raise InputError(
-                f"training: got processes launched to shard the model ({_SHARDED} is set); allowed: each holds the "
-                "whole of it; launch with torchrun, or with recipes/launch/multi_gpu.yaml"
-            )
         self.index, self.count = int(state.process_index), int(state.num_processes)
         self.device: torch.device = state.device
+        self.shared = self.count > 1 and _asked_to_share()
 
     @property
     def first(self) -> bool:
@@ -121,6 +130,19 @@ class Processes:
         """Until every process is here."""
         if self.count > 1:
             distributed.barrier()
+
+
+def _asked_to_share() -> bool:
+    if os.environ.get(SHARED, "").lower() not in _YES:
+        return False
+    for name, allowed in _ONE_WAY.items():
+        got = os.environ.get(name, allowed)
+        if got.lower() != allowed:
+            raise InputError(
+                f"training: got processes launched to share layers with {name}={got}; allowed: {allowed or 'not set'}"
+                "; launch with recipes/launch/fsdp_2b.yaml (the model names its layers, the recipe says the rest)"
+            )
+    return True
 
 
 def _parcels(gradients: Iterable[Tensor]) -> Iterator[list[Tensor]]:

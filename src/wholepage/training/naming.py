@@ -31,6 +31,7 @@ from wholepage.rankers.listwise_loading import Pretrained
 from wholepage.rankers.listwise_pictures import Cut, PictureMemory
 from wholepage.rankers.weights import fingerprint
 from wholepage.training.loop import LoopConfig, run
+from wholepage.training.loop_sharding import layers_of
 
 
 class Naming(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -81,12 +82,16 @@ def teach_names(
     module = run(
         lambda: _Namer(student, pictures, words),
         len(cuts),
-        lambda namer, batch: cast(_Namer, namer).loss([cuts[i] for i in batch], held[batch]),
+        lambda namer, batch: cast(_Namer, namer).loss([cuts[i] for i in batch], held[batch], range(len(batch))),
         naming.loop,
         content=fingerprint({"words": words, "held": held}),
         folder=folder,
         progress=progress,
         what="naming",
+        part_loss=lambda namer, batch, part: cast(_Namer, namer).loss(
+            [cuts[i] for i in batch], held[batch], [batch.index(i) for i in part]
+        ),
+        layers=lambda namer: [path for path in layers_of(namer) if ".visual." in path],
     )
     model: Any = module.model
     model.requires_grad_(False).eval()
@@ -128,14 +133,24 @@ class _Namer(nn.Module):
         self.register_buffer("names", normalize(embeddings - embeddings.mean(dim=0), dim=1), persistent=False)
         self._pictures = [pictures]  # in a list: it is no part of the module
 
-    def loss(self, cuts: Sequence[Cut], held: Tensor) -> Tensor:
-        """Of naming too much or too little; and of tokens longer or shorter than words are."""
+    def loss(self, cuts: Sequence[Cut], held: Tensor, part: Sequence[int]) -> Tensor:
+        """Of naming too much or too little; and of tokens longer or shorter than words are.
+
+        Args:
+            cuts: of a batch.  part: of these the ones that are seen; a word weighs as the whole batch holds words, and
+                a token counts as one of all its tokens.
+        Shapes:
+            held: [cuts, words] bool
+        """
         names: Tensor = self.names  # type: ignore[assignment]
-        seen = [layers[0].float() for layers in self._pictures[0].see(cuts)]
+        seen = [layers[0].float() for layers in self._pictures[0].see([cuts[i] for i in part])]
         lengths = torch.cat(seen).norm(dim=1)
         best = torch.stack([(normalize(tokens, dim=1) @ names.T).amax(dim=0) for tokens in seen])
-        wanted = held.to(best.device).float()
-        weight = torch.where(wanted > 0, 0.5 / wanted.mean().clamp(min=1e-6), 0.5 / (1 - wanted.mean()))
+        asked = held.to(best.device).float()
+        wanted, all_held = asked[list(part)], asked.mean()
+        weight = torch.where(wanted > 0, 0.5 / all_held.clamp(min=1e-6), 0.5 / (1 - all_held))
         named = binary_cross_entropy_with_logits(self.scale * best + self.bias, wanted, weight=weight)
-        found: Tensor = named + (lengths / self._length - 1.0).square().mean()
+        long = (lengths / self._length - 1.0).square().mean()
+        share = len(lengths) / sum(cut.rows * cut.columns for cut in cuts)
+        found: Tensor = named * (len(part) / len(cuts)) + long * share
         return found
