@@ -173,3 +173,30 @@ def test_decisions_are_listed_with_their_questions(program: Program, tmp_path: P
     (tmp_path / "0002-b.md").write_text("# 0002: No question\n")
     with pytest.raises(ValueError, match="0002-b"):
         decisions.decision_pages(tmp_path)
+
+
+def test_guides_are_grouped_as_their_front_page_does(program: Program, tmp_path: Path) -> None:
+    nav = program("reference_nav")
+    front = (
+        "# Guides\n\nWords.\n\n## One\n\n- [A](a.md): says.\n- not a link\n\n## Empty\n\n## Two\n\n- [B](b.md): says.\n"
+    )
+    assert nav.guides_nav(front) == [
+        "guides/index.md",
+        {"One": [{"A": "guides/a.md"}]},
+        {"Two": [{"B": "guides/b.md"}]},
+    ]
+    for wrong in ("# Guides\n", "- [A](a.md): in no group\n"):
+        with pytest.raises(ValueError, match="allowed"):
+            nav.guides_nav(wrong)
+    (tmp_path / "0001-a.md").write_text("# 0001: Two: a pair\n")
+    assert nav.decisions_nav(tmp_path) == ["decisions/index.md", {"0001 Two: a pair": "decisions/0001-a.md"}]
+    (tmp_path / "0002-b.md").write_text("No title\n")
+    with pytest.raises(ValueError, match="0002-b"):
+        nav.decisions_nav(tmp_path)
+
+
+def test_only_empty_branches_of_the_navigation_are_filled(program: Program) -> None:
+    filled = program("hook")._filled(
+        [{"Start": ["index.md"]}, {"Guides": []}, {"Deep": [{"Guides": []}]}, "a.md"], {"Guides": ["x.md"]}
+    )
+    assert filled == [{"Start": ["index.md"]}, {"Guides": ["x.md"]}, {"Deep": [{"Guides": ["x.md"]}]}, "a.md"]
