@@ -109,7 +109,7 @@ def test_make_targets_and_extras_exist() -> None:
 def test_exit_codes_are_those_of_the_command() -> None:
     told = re.search(r"^Exit codes: (.*?)\n`", README, re.MULTILINE | re.DOTALL)
     assert told is not None
-    assert [int(code) for code in re.findall(r"(?:^|· )(\d)\b", told[1].replace("\n", " "))] == list(exits.MEANINGS)
+    assert [int(code) for code in re.findall(r"(?:^|· )(\d+)\b", told[1].replace("\n", " "))] == list(exits.MEANINGS)
 
 
 def test_files_it_points_to_exist() -> None:

@@ -241,6 +241,12 @@ def test_what_cannot_be_evaluated_is_refused() -> None:
         evaluate([order("q", "a")], judged, [])
 
 
+def test_a_measure_that_a_page_does_not_define_is_refused() -> None:
+    judged = Judgments.from_mapping({"q": {"a": 1}})
+    with pytest.raises(InputError, match="leave Accuracy out"):
+        evaluate([order("q", "a")], judged, ["Accuracy"])
+
+
 def test_mean_grades_are_rounded_down() -> None:
     one = Judgments.from_mapping({"q": {"a": 1, "b": 1}}, who="ann")
     judged = one.merge(Judgments.from_mapping({"q": {"a": 0, "b": 2}}, who="bob"))

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 OTHER = 1
 MEANINGS: dict[int, str] = {
     0: "all went well",
-    OTHER: "stopped from outside, or an error that has no code of its own",
+    OTHER: "an error that has no code of its own; or nobody reads stdout any more",
     2: "the command line is wrong: an unknown command, option or value",
     3: "an optional library is missing; the message names the extra to install",
     4: "a file, folder, collection or model is not there",
@@ -19,8 +19,9 @@ MEANINGS: dict[int, str] = {
     6: "a model or ranker failed: wrong weights, an order that is no permutation, killed in training, no answer",
     7: "the budget is spent; what was written so far is kept",
     8: "a store of answers cannot be used, or its log was changed; the message names the first bad row",
+    130: "stopped by Ctrl-C",
 }
-"""Every code that the command ends with; 2 is given by the command line itself."""
+"""Every code that the command ends with; 2 and 130 are given by the command line itself."""
 
 
 def exit_code(error: BaseException) -> int:

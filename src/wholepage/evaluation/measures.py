@@ -139,8 +139,14 @@ def evaluate(
     values: dict[str, dict[str, float]] = {str(measure): dict.fromkeys(sorted(qrels), math.nan) for measure in wanted}
     asked = sorted(qrels)
     numbered = _numbered(by_query, qrels, asked)
-    for metric in ir_measures.iter_calc(list(dict.fromkeys(wanted)), *numbered):
-        values[str(metric.measure)][asked[int(metric.query_id)]] = float(metric.value)
+    try:
+        for metric in ir_measures.iter_calc(list(dict.fromkeys(wanted)), *numbered):
+            values[str(metric.measure)][asked[int(metric.query_id)]] = float(metric.value)
+    except ZeroDivisionError as error:
+        raise InputError(
+            f"measures: got {', '.join(values)} on pages for which one of them divides by zero; allowed: measures that "
+            "each page defines; leave Accuracy out, it is not defined where no irrelevant result is ranked"
+        ) from error
     return Evaluation(values)
 
 
