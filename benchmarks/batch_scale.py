@@ -212,7 +212,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pages", type=int, default=MANY, help="many pages")
     parser.add_argument("--small", type=int, default=FEW, help="few pages, more than a hundred")
-    parser.add_argument("--speed-pages", type=int, default=50_000, help="pages of the jobs by several workers")
+    parser.add_argument("--speed-pages", type=int, default=400_000, help="pages of the jobs by several workers")
     parser.add_argument("--kill-pages", type=int, default=50_000, help="pages of the jobs that are killed")
     parser.add_argument("--no-ray", action="store_true", help="leave Ray out")
     parser.add_argument("--seed", type=int, default=0)

@@ -6,9 +6,11 @@
 Each size is a run in a process of its own, start, loading and warming up not counted: pages are made one after another,
 ranked by BM25 in batches, and their rankings are written to shards on disk. BM25 keeps the words of some hundred
 thousand texts counted; until that store is full, a page costs less than afterwards, so the ranker is warmed up until it
-is (``--warm 64`` shows the difference). What counts is processor time, for the clock on the wall tells of other
-programs too; both are printed. Sizes up to a tenth of the largest run several times, in turns; their median counts.
-Then the cost model of ``wholepage plan`` is measured on a sample and held against the smallest and the largest run.
+is (``--warm 64`` shows the difference). A process does twenty thousand pages at the least, several jobs of a small size
+one after another: Python collects garbage now and then, and a job of a thousand pages may meet it or not. What counts
+is processor time, for the clock on the wall tells of other programs too; both are printed. Sizes up to a tenth of the
+largest run several times, in turns; their median counts. Then the cost model of ``wholepage plan`` is measured on a
+sample and held against the smallest and the largest run.
 Nothing is written unless ``--out`` names a file.
 """
 
@@ -41,7 +43,8 @@ SIZES = (1_000, 10_000, 100_000, 1_000_000)
 TOLERANCE = 0.10
 RESULTS, WORDS, VOCABULARY = (6, 10), (8, 24), 2_000
 BATCH, WARM, SHARD = 32, 18_000, 10_000
-SAMPLE = 400
+LEAST = 20_000
+SAMPLE = 4_000
 
 
 def make_pages(count: int, seed: int) -> Iterator[Page]:
@@ -67,10 +70,19 @@ def make_ranker(warm: int = 0, seed: int = 0) -> Ranker:
     return ranker
 
 
-def run(pages: int, seed: int, warm: int) -> dict[str, float]:
-    """One run in this process: seconds of the processor and on the wall, making pages left out, and peak memory."""
+def run(pages: int, seed: int, warm: int, least: int = 0) -> dict[str, float]:
+    """Jobs of a size in this process, of ``least`` pages in all: the mean of a job, and the peak of memory.
+
+    Seconds are those of the processor and on the wall, making pages left out.
+    """
     ranker = make_ranker(warm, seed)
-    stream = make_pages(pages, seed)
+    jobs = [_job(ranker, make_pages(pages, seed + 2 * number), pages) for number in range(max(1, -(-least // pages)))]
+    mean = {key: statistics.fmean(job[key] for job in jobs) for key in jobs[0]}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {**mean, "pages": pages, "jobs": len(jobs), "peak_mb": peak}
+
+
+def _job(ranker: Ranker, stream: Iterator[Page], pages: int) -> dict[str, float]:
     spent = {"cpu_s": 0.0, "wall_s": 0.0}
     items = 0
 
@@ -95,25 +107,25 @@ def run(pages: int, seed: int, warm: int) -> dict[str, float]:
         spent["wall_s"] += time.perf_counter() - began_wall
     if items < pages:
         raise RuntimeError(f"got {items} results for {pages} pages; the stream ended early")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {**spent, "pages": pages, "items": items, "peak_mb": peak}
+    return {**spent, "items": items}
 
 
-def apart(pages: int, seed: int, warm: int) -> dict[str, float]:
+def apart(pages: int, seed: int, warm: int, least: int) -> dict[str, float]:
     """The same in a process of its own."""
     line = [sys.executable, __file__, "--one", str(pages), "--seed", str(seed), "--warm", str(warm)]
+    line += ["--least", str(least)]
     done = subprocess.run(line, capture_output=True, text=True, check=True)
     found: dict[str, float] = json.loads(done.stdout)
     return found
 
 
-def measure_sizes(sizes: list[int], repeats: int, seed: int, warm: int) -> list[dict[str, float]]:
+def measure_sizes(sizes: list[int], repeats: int, seed: int, warm: int, least: int = LEAST) -> list[dict[str, float]]:
     """Each size as the median of its runs; sizes take turns, so that a busy hour falls on all of them."""
     runs: dict[int, list[dict[str, float]]] = {size: [] for size in sizes}
     for turn in range(repeats):
         for size in sizes:
             if turn == 0 or size <= max(sizes) // 10:  # once is enough for the largest: it averages by itself
-                runs[size].append(apart(size, seed, warm))
+                runs[size].append(apart(size, seed, warm, least))
     rows = []
     for size in sizes:
         row = {key: statistics.median(one[key] for one in runs[size]) for key in runs[size][0]}
@@ -146,13 +158,13 @@ def table(found: dict[str, Any]) -> str:
         f"- machine: {found['machine']}",
         f"- ranker: {found['ranker']}, {BATCH} pages a call; making the pages is not counted",
         "",
-        "| pages | runs | processor, s | on the wall, s | µs a page (processor) | to the smallest | peak, MB |",
+        "| pages | runs x jobs | processor, s | on the wall, s | µs a page (processor) | to the smallest | peak, MB |",
         "|---:|---:|---:|---:|---:|---:|---:|",
     ]
     first = found["sizes"][0]["cpu_us_per_page"]
     for row in found["sizes"]:
         lines.append(
-            f"| {row['pages']:,.0f} | {row['runs']} | {row['cpu_s']:.2f} | {row['wall_s']:.2f} | "
+            f"| {row['pages']:,.0f} | {row['runs']} x {row['jobs']:.0f} | {row['cpu_s']:.2f} | {row['wall_s']:.2f} | "
             f"{row['cpu_us_per_page']:.1f} | {row['cpu_us_per_page'] / first:.3f} | {row['peak_mb']:.0f} |"
         )
     word = "yes" if found["constant"] else "no"
@@ -172,17 +184,18 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="of sizes up to a tenth of the largest")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--warm", type=int, default=WARM, help="pages before the clock starts")
+    parser.add_argument("--least", type=int, default=LEAST, help="pages that a process does, in jobs of its size")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--out", type=Path, help="write the table here (.md)")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one is not None:
-        print(json.dumps(run(arguments.one, arguments.seed, arguments.warm)))
+        print(json.dumps(run(arguments.one, arguments.seed, arguments.warm, arguments.least)))
         return
     sizes = sorted(set(arguments.sizes))
     if sizes[0] < 1 or arguments.repeats < 1:
         parser.error(f"got sizes {sizes}, repeats {arguments.repeats}; allowed: from 1")
-    rows = measure_sizes(sizes, arguments.repeats, arguments.seed, arguments.warm)
+    rows = measure_sizes(sizes, arguments.repeats, arguments.seed, arguments.warm, arguments.least)
     costs = [row["cpu_us_per_page"] for row in rows]
     spread = max(costs) / min(costs)
     found: dict[str, Any] = {

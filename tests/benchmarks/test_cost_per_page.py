@@ -39,6 +39,11 @@ def test_a_run_ranks_every_page_and_leaves_out_their_making(
     assert ranked == [f"q{i}" for i in range(130)]
     assert found["items"] == sum(map(len, module.make_pages(130, 0)))
 
+    ranked.clear()
+    several = module.run(40, 0, 0, 100)
+    assert (len(ranked), several["jobs"], several["pages"]) == (120, 3, 40)
+    assert several["items"] == pytest.approx(sum(len(p) for s in (0, 2, 4) for p in module.make_pages(40, s)) / 3)
+
     making = module.make_pages
 
     def slow(count: int, seed: int) -> object:
@@ -57,7 +62,7 @@ def test_it_prints_sizes_and_how_the_cost_model_does(
 ) -> None:
     module = script("cost_per_page")
     monkeypatch.setattr(module, "apart", module.run)
-    line = ["cost_per_page.py", "--sizes", "80", "20", "--repeats", "1", "--warm", "10", "--json"]
+    line = ["cost_per_page.py", "--sizes", "80", "20", "--repeats", "1", "--warm", "10", "--least", "60", "--json"]
     monkeypatch.setattr(sys, "argv", line)
     module.main()
     told = json.loads(capsys.readouterr().out)
@@ -65,5 +70,6 @@ def test_it_prints_sizes_and_how_the_cost_model_does(
     assert told["constant"] == (told["spread"] <= 1.1)
     assert [one["pages"] for one in told["planned"]] == [20, 80]
     text = module.table(told)
-    assert "| 80 | 1 |" in text
+    assert "| 80 | 1 x 1 |" in text
+    assert "| 20 | 1 x 3 |" in text
     assert "to the smallest" in text
