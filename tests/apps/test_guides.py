@@ -16,6 +16,7 @@ import pytest
 import torch
 import typer
 import typer.main
+from tests.docs.shown import parse
 from typer.testing import CliRunner
 
 from wholepage.apps import campaigns, nexus_recipe, recipes, study_recipe
@@ -39,18 +40,6 @@ def blocks(language: str) -> list[tuple[str, str]]:
 
 LINES = [(guide, line) for guide, block in blocks("bash") for line in block.splitlines() if line.strip()]
 RUNNABLE = [name for name, text in GUIDES.items() if "```python\n" in text]
-
-
-def parse(line: str) -> None:
-    """Parse a command line as the command would, without running it."""
-    command: Any = typer.main.get_command(app)
-    words = shlex.split(line)[1:]
-    while hasattr(command, "commands"):
-        name = words.pop(0)
-        assert name in command.commands, f"no command {name!r} in: {line}"
-        command = command.commands[name]
-    with command.make_context(name, words):
-        pass
 
 
 def imported(tree: ast.Module) -> dict[str, Any]:

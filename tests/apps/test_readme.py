@@ -6,10 +6,10 @@ import re
 import runpy
 import shlex
 from pathlib import Path
-from typing import Any
 
 import pytest
 import typer.main
+from tests.docs.shown import parse
 from typer.testing import CliRunner
 
 from wholepage.apps import exits
@@ -29,18 +29,6 @@ COMMAND_LINES = [line for block in blocks("bash") for line in block.splitlines()
 OWN_LINES = [line for line in COMMAND_LINES if line.startswith("wholepage ")]
 _CHEAP = ("rank pages.jsonl -o", "evaluate", "select pages.jsonl", "annotate create", "annotate invite")
 CHEAP = [line for line in OWN_LINES if line.removeprefix("wholepage ").startswith(_CHEAP)]
-
-
-def parse(line: str) -> None:
-    """Parse a command line as the command would, without running it."""
-    command: Any = typer.main.get_command(app)
-    words = shlex.split(line)[1:]
-    while hasattr(command, "commands"):
-        name = words.pop(0)
-        assert name in command.commands, f"no command {name!r} in: {line}"
-        command = command.commands[name]
-    with command.make_context(name, words):
-        pass
 
 
 @pytest.fixture

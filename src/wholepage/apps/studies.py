@@ -19,14 +19,10 @@ from typing import Any
 
 import msgspec
 
-try:
-    import fcntl
-except ImportError:  # a system without such locks: there, nothing keeps a second process out
-    fcntl = None  # type: ignore[assignment]
-
 import wholepage
 from wholepage.apps import experiments
 from wholepage.apps.experiments import Judged
+from wholepage.apps.folder_lock import alone_at
 from wholepage.apps.places import open_collection
 from wholepage.apps.resolve import result_vectors
 from wholepage.apps.study_cells import Done, run_cell
@@ -137,15 +133,13 @@ def _held(out: Path) -> Iterator[None]:
     The lock is the system's: it ends with the process, however that ends.
     """
     out.mkdir(parents=True, exist_ok=True)
-    with (out / ".lock").open("wb") as file:
-        if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise InputError(
-                    f"{out}: got a second process running a study in this folder; allowed: one at a time; wait for "
-                    "the other, or name another folder with --out"
-                ) from error
+    lock = out / ".lock"
+    lock.touch()
+    refusal = (
+        f"{out}: got a second process running a study in this folder; allowed: one at a time; wait for the other, or "
+        "name another folder with --out"
+    )
+    with alone_at(lock, refusal):
         yield
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ import msgspec
 
 from wholepage.apps.batch.places import Place
 from wholepage.apps.batch.plan import FORMAT_VERSION, Manifest, Settings
+from wholepage.apps.folder_lock import alone_at
 from wholepage.pages.errors import InputError
 
 MANIFEST = "_manifest.json"
@@ -39,25 +39,12 @@ def held(out: Place) -> Iterator[None]:
         raise InputError(
             f"{out.shown}: got {error.strerror}; allowed: a folder that can be made and written to; name another"
         ) from error
-    try:
-        import fcntl  # not on Windows
-    except ImportError:
+    refusal = (
+        f"{out.shown}: got a folder in which another run is at work; allowed: one at a time; wait for it, or name "
+        "another folder"
+    )
+    with alone_at(Path(out.path), refusal):
         yield
-        return
-    descriptor = os.open(out.path, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(
-                f"{out.shown}: got a folder in which another run is at work; allowed: one at a time; wait for it, or "
-                "name another folder"
-            ) from error
-        except OSError:
-            pass  # this disk knows no locks on folders
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def claim(out: Place, manifest: Manifest) -> None:

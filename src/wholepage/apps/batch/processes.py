@@ -18,12 +18,11 @@ from wholepage.apps.batch.plan import Shard
 from wholepage.apps.batch.shards import Order, ShardWork, peak_bytes
 from wholepage.apps.batch.work import work_for
 from wholepage.apps.serving.failures import error_of
+from wholepage.apps.worker_environment import worker_environment
 from wholepage.pages.errors import InputError, WholepageError, WorkerLost
 
 _COMMAND = (sys.executable, "-m", "wholepage.apps.batch.worker")
 _LOST_AT_MOST = 3
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-_QUIET = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 
 
 class InProcess:
@@ -256,7 +255,7 @@ def _closed(stream: IO[bytes]) -> None:
 
 def _started(threads: int) -> subprocess.Popen[bytes]:
     """In a session of its own: a Ctrl-C at the terminal is for the job alone, which then ends its workers."""
-    environment = os.environ | dict.fromkeys(_THREAD_VARIABLES, str(threads)) | _QUIET
+    environment = os.environ | worker_environment(threads)
     try:
         return subprocess.Popen(
             _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True

@@ -21,13 +21,12 @@ from wholepage.apps.batch.plan import Shard
 from wholepage.apps.batch.shards import Order, ShardWork, peak_bytes
 from wholepage.apps.batch.work import work_for
 from wholepage.apps.serving.failures import error_of, failure_of
+from wholepage.apps.worker_environment import worker_environment
 from wholepage.pages.errors import InputError, WholepageError, WorkerLost, require
 
 HERE = "local"
 """The address that starts Ray on this machine for the length of the job."""
 
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-_QUIET = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 _COLUMN = "text"
 _TRIED_AGAIN = 2
 
@@ -89,7 +88,6 @@ class RayActors:
 
     def _run(self, ray: Any, order: Order, shards: Sequence[Shard], told: Told) -> None:
         rows = [{_COLUMN: msgspec.json.encode(shard).decode()} for shard in shards]
-        threads = dict.fromkeys(_THREAD_VARIABLES, str(self.threads))
         ray.data.DataContext.get_current().enable_progress_bars = False  # the job tells how far it is
         warnings.filterwarnings("ignore", message=".*ray_remote_args")  # no other way to say how often to try
         answers = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
@@ -99,7 +97,7 @@ class RayActors:
             compute=ray.data.ActorPoolStrategy(size=min(self.count, len(shards)), max_tasks_in_flight_per_actor=1),
             num_cpus=self.threads,
             num_gpus=self.gpus,
-            runtime_env={"env_vars": threads | _QUIET},
+            runtime_env={"env_vars": worker_environment(self.threads)},
             max_restarts=-1,
             max_task_retries=_TRIED_AGAIN,  # Ray Data would try for ever
         )

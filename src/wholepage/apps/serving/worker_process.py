@@ -17,11 +17,10 @@ from wholepage.apps.serving.batches import Batch
 from wholepage.apps.serving.failures import error_of
 from wholepage.apps.serving.frames import TO_FRONT, Done, Hello, Item, Load, Stop, Unfit, Work, framed, read_frame
 from wholepage.apps.serving.served_models import Description
+from wholepage.apps.worker_environment import worker_environment
 from wholepage.pages.errors import WorkerLost
 
 WORKER_COMMAND = (sys.executable, "-m", "wholepage.apps.serving.worker")
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-_QUIET = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 _END_S = 2.0  # for a process that was told to stop
 
 Finished = Callable[["WorkerProcess", Batch, Done], None]
@@ -173,7 +172,7 @@ class WorkerProcess:
 def _started(command: Sequence[str], own: socket.socket, threads: int, niceness: int) -> subprocess.Popen[bytes]:
     """Its own session: a Ctrl-C at the terminal is for the front alone."""
     before = ["nice", "-n", str(niceness)] if niceness else []
-    environment = os.environ | dict.fromkeys(_THREAD_VARIABLES, str(threads)) | _QUIET
+    environment = os.environ | worker_environment(threads)
     try:
         return subprocess.Popen(
             [*before, *command],
