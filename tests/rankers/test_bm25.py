@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import math
 import re
 import threading
@@ -127,6 +128,21 @@ def test_words_are_counted_with_and_without_stop_words() -> None:
     told = count_words("The fox, the x and the FOX_1 fox", frozenset({"the", "x", "and"}))
     assert told.counts == {"the": 3, "fox": 2, "x": 1, "and": 1, "fox_1": 1}
     assert (told.total, told.content) == (8, 3)
+
+
+def test_kept_counts_are_no_work_for_a_collection_of_garbage() -> None:
+    kept = bm25._Kept(1000)
+    words = kept.of("the fox and the fox", frozenset({"the"}))
+    gc.collect()
+    (key,) = kept._counts
+    assert not any(map(gc.is_tracked, (key, words, words.counts)))
+
+
+def test_a_text_is_counted_for_each_list_of_stop_words() -> None:
+    kept = bm25._Kept(1000)
+    assert kept.of("the fox", frozenset()).content == 2
+    assert kept.of("the fox", frozenset({"the"})).content == 1
+    assert kept.of("the fox", frozenset()).content == 2
 
 
 def test_counts_are_kept_within_their_bound_the_last_asked_for_longest(monkeypatch: pytest.MonkeyPatch) -> None:

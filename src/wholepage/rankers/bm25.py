@@ -12,8 +12,9 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,8 +27,11 @@ _TYPOGRAPHY = "\u2018\u2019\u201c\u201d\u2013\u2014\u2026\u00a0"  # quotes, dash
 _KEPT_CHARACTERS = 1 << 24  # of the texts whose words stay counted: some 130 MB at most
 
 
-class TextWords(NamedTuple):
+class TextWords(msgspec.Struct, frozen=True, gc=False):
     """The words of one text.
+
+    Hundreds of thousands are kept: untracked (``gc=False``, plain dictionaries of plain values), for a collection of
+    garbage that walks through them all stops the process for some tenths of a second.
 
     Attributes:
         counts: how often each word occurs.  total: of all words.
@@ -59,12 +63,13 @@ class _Kept:
 
     def __init__(self, characters: int) -> None:
         self.room = characters
-        self._counts: OrderedDict[tuple[str, frozenset[str]], TextWords] = OrderedDict()
+        self._counts: OrderedDict[tuple[str, int], TextWords] = OrderedDict()
+        self._lists: dict[frozenset[str], int] = {}
         self._lock = threading.Lock()
 
     def of(self, text: str, stopwords: frozenset[str]) -> TextWords:
-        key = (text, stopwords)
         with self._lock:
+            key = (text, self._lists.setdefault(stopwords, len(self._lists)))
             known = self._counts.get(key)
             if known is not None:
                 self._counts.move_to_end(key)
@@ -89,7 +94,7 @@ def _size(text: str) -> int:
 
 def _counted(text: str, stopwords: frozenset[str]) -> TextWords:
     words = words_of(text)
-    counts = Counter(words)
+    counts = {word: count for word, count in Counter(words).items()}  # noqa: C416 - a copy of a Counter stays tracked
     short = sum([count for word, count in counts.items() if len(word) == 1])
     stopped = sum([counts[word] for word in stopwords & counts.keys() if len(word) > 1])
     return TextWords(counts, len(words), len(words) - short - stopped)
