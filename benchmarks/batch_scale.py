@@ -7,7 +7,9 @@ Pages are made on the way to the disk, never held together; BM25 ranks them, whi
 Each job is the command ``wholepage batch`` in processes of its own. Four things are measured:
 
 - the same job in the command's own process, by 1, 2 and 4 worker processes, and by 1, 2 and 4 Ray actors: pages a
-  second and the digest of the output (``same_output``). ``speedup_2_workers`` counts the start of the processes;
+  second and the digest of the output (``same_output``). One and two workers run ``--repeats`` times in turns, for a
+  machine wanders; told are medians, a speedup is the median of the ratios of each turn, and all of them stand in
+  ``speedups``. ``speedup_2_workers`` counts the start of the processes;
   ``speedup_2_ray_workers`` does not count Ray's, which takes longer than a small job (``..._with_start`` does). They
   mean something only where two cores are free; ``cores_busy`` is the load of the machine a core before.
 - the job killed by SIGKILL in the middle, a worker or the command itself, in processes and over Ray: whether what
@@ -31,6 +33,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import conditions
@@ -50,34 +53,51 @@ def why_no_ray(left_out: bool) -> str | None:
     return f"not installed: {', '.join(missing)}" if missing else None
 
 
-def speed(folder: Path, count: int, seed: int, *, ray: bool) -> dict[str, Any]:
-    """The same job by every engine."""
+def speed(folder: Path, count: int, seed: int, *, ray: bool, repeats: int) -> dict[str, Any]:
+    """The same job by every engine; by one and two workers so many times, in turns."""
     pages = folder / "speed.jsonl"
     make(pages, count, seed)
     engines = [Engine(0), *map(Engine, COUNTS), *([Engine(one, ray=True) for one in COUNTS] if ray else [])]
     busy = os.getloadavg()[0] / (os.cpu_count() or 1)
-    found: dict[str, dict[str, Any]] = {}
-    for engine in engines:
-        out = folder / f"speed-{engine}"
-        found[str(engine)] = run(pages, out, engine, max(1, count // SPEED_SHARDS))
-        shutil.rmtree(out, ignore_errors=True)
-    one, two = found["processes_1"], found["processes_2"]
-    told = {
+    found: dict[str, list[dict[str, Any]]] = {str(engine): [] for engine in engines}
+    for turn in range(repeats):
+        for engine in engines:
+            if turn == 0 or engine.workers in (1, 2):
+                out = folder / f"speed-{engine}"
+                found[str(engine)].append(run(pages, out, engine, max(1, count // SPEED_SHARDS)))
+                shutil.rmtree(out, ignore_errors=True)
+    digests = {name: {each["output_sha256"] for each in runs} for name, runs in found.items()}
+    speedups = {name: _speedups(found[f"{name}_1"], found[f"{name}_2"]) for name in ("processes", "ray")[: 1 + ray]}
+    none: dict[str, list[float | None]] = {"with_start": [], "without_start": []}
+    processes, actors = speedups["processes"], speedups.get("ray", none)
+    return {
         "speed_pages": count,
+        "repeats": repeats,
         "cores_busy": round(busy, 2),
-        "pages_a_second": {name: round(each["pages_a_second"], 1) for name, each in found.items()},
-        "speedup_2_workers": round(one["seconds"] / two["seconds"], 3),
-        "speedup_2_workers_without_start": _ratio(two["shards_a_second"], one["shards_a_second"]),
-        "speedup_2_ray_workers": None,
-        "speedup_2_ray_workers_with_start": None,
-        "same_output": len({each["output_sha256"] for each in found.values()}) == 1,
-        "digests": {name: each["output_sha256"] for name, each in found.items()},
+        "pages_a_second": {n: round(median(one["pages_a_second"] for one in runs), 1) for n, runs in found.items()},
+        "speedup_2_workers": _median(processes["with_start"]),
+        "speedup_2_workers_without_start": _median(processes["without_start"]),
+        "speedup_2_ray_workers": _median(actors["without_start"]),
+        "speedup_2_ray_workers_with_start": _median(actors["with_start"]),
+        "speedups": speedups,
+        "same_output": len(set.union(*digests.values())) == 1,
+        "digests": {name: " ".join(sorted(each)) for name, each in digests.items()},
     }
-    if ray:
-        one, two = found["ray_1"], found["ray_2"]
-        told["speedup_2_ray_workers"] = _ratio(two["shards_a_second"], one["shards_a_second"])
-        told["speedup_2_ray_workers_with_start"] = round(one["seconds"] / two["seconds"], 3)
-    return told
+
+
+def _speedups(one: list[dict[str, Any]], two: list[dict[str, Any]]) -> dict[str, list[float | None]]:
+    """Of two workers over one, turn by turn."""
+    turns = list(zip(one, two, strict=True))
+    return {
+        "with_start": [_ratio(first["seconds"], second["seconds"]) for first, second in turns],
+        "without_start": [_ratio(second["shards_a_second"], first["shards_a_second"]) for first, second in turns],
+    }
+
+
+def _median(ratios: list[float | None]) -> float | None:
+    """None where one of them could not be told."""
+    known = [ratio for ratio in ratios if ratio is not None]
+    return median(known) if known and len(known) == len(ratios) else None
 
 
 def kills(folder: Path, count: int, seed: int, *, ray: bool) -> dict[str, Any]:
@@ -138,7 +158,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         folder = Path(name)
         return {
             **ray,
-            **speed(folder, args.speed_pages, args.seed, ray=why is None),
+            **speed(folder, args.speed_pages, args.seed, ray=why is None, repeats=args.repeats),
             **kills(folder, args.kill_pages, args.seed, ray=why is None),
             **scale(folder, args.small, args.pages, args.seed),
         }
@@ -166,7 +186,15 @@ def table(found: dict[str, Any]) -> str:
         f"The same output by all: {_word(found['same_output'])}. Two worker processes to one: "
         f"{_number(found['speedup_2_workers'])} ({_number(found['speedup_2_workers_without_start'])} without their "
         f"start). Two Ray actors to one: {_number(found['speedup_2_ray_workers'])} without Ray's start "
-        f"({_number(found['speedup_2_ray_workers_with_start'])} with it).",
+        f"({_number(found['speedup_2_ray_workers_with_start'])} with it). Medians of {found['repeats']} turns:",
+        "",
+        "| two to one | " + " | ".join(f"turn {i + 1}" for i in range(found["repeats"])) + " |",
+        "|---|" + "---:|" * found["repeats"],
+        *(
+            f"| {name}, {part.replace('_', ' ')} | {' | '.join(map(_number, ratios))} |"
+            for name, parts in found["speedups"].items()
+            for part, ratios in parts.items()
+        ),
         "",
         f"## Killed in the middle, {found['kill_pages']:,} pages by two workers",
         "",
@@ -214,6 +242,7 @@ def main() -> None:
     parser.add_argument("--small", type=int, default=FEW, help="few pages, more than a hundred")
     parser.add_argument("--speed-pages", type=int, default=400_000, help="pages of the jobs by several workers")
     parser.add_argument("--kill-pages", type=int, default=50_000, help="pages of the jobs that are killed")
+    parser.add_argument("--repeats", type=int, default=3, help="of the jobs by one and by two workers")
     parser.add_argument("--no-ray", action="store_true", help="leave Ray out")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="one JSON document")
@@ -221,6 +250,8 @@ def main() -> None:
     args = parser.parse_args()
     if not START_PAGES < args.small < args.pages:
         parser.error(f"got --small {args.small} and --pages {args.pages}; allowed: {START_PAGES} < small < pages")
+    if args.repeats < 1:
+        parser.error(f"got --repeats {args.repeats}; allowed: 1 and up")
     about = {"command": conditions.command(), "commit": conditions.commit(), "machine": conditions.machine(1)}
     found = {**about, **measure(args)}
     print(json.dumps(found) if args.json else table(found))

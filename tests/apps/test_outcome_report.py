@@ -17,10 +17,10 @@ from PIL import Image
 
 from wholepage.apps.comparison import Outcome, measure
 from wholepage.apps.contenders import Settings, Trained
-from wholepage.apps.outcome_report import ranker_label, thumbnail, write_outcome_report
+from wholepage.apps.outcome_report import ranker_label, write_outcome_report
 from wholepage.collections.synthetic import Synthetic
 from wholepage.evaluation.measures import evaluate
-from wholepage.pages.errors import ImageError, RecordError
+from wholepage.pages.errors import RecordError
 from wholepage.pages.judgments import Judgments
 from wholepage.pages.model import ImageRef, Modality, Page, Ranking
 
@@ -200,6 +200,19 @@ def test_a_missing_folder_is_an_error(shown: Outcome, tmp_path: Path) -> None:
         write_outcome_report(shown, tmp_path / "nowhere" / "report.html")
 
 
-def test_a_missing_picture_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match="missing"):
-        thumbnail(ImageRef(str(tmp_path / "gone.png")), px=20)
+def test_a_missing_picture_says_so_in_its_place(made: tuple[list[Page], Judgments], tmp_path: Path) -> None:
+    pages, said = made
+    gone = ImageRef(str(tmp_path / "gone.png"))
+    lost = [
+        Page(
+            page.query,
+            tuple(msgspec.structs.replace(one, images=(gone,)) if one.images else one for one in page.results),
+        )
+        for page in pages[:2]
+    ]
+    folder = tmp_path / "report"
+    folder.mkdir()
+    text, reader = written(outcome(lost, said), folder)
+    assert "its file is missing" in text
+    assert "On these pages 1 picture could not be opened" in text
+    assert not reader.tags()["img"]

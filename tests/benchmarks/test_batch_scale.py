@@ -102,7 +102,8 @@ class Told:
 def measured(bench: ModuleType, monkeypatch: pytest.MonkeyPatch, told: Told, **given: Any) -> dict[str, Any]:
     monkeypatch.setattr(bench, "run", told.run)
     monkeypatch.setattr(bench, "killed", told.killed)
-    args = {"speed_pages": 48, "kill_pages": 30, "small": 1000, "pages": 4000, "seed": 0, "no_ray": True, **given}
+    args = {"speed_pages": 48, "kill_pages": 30, "small": 1000, "pages": 4000, "seed": 0, "no_ray": True, "repeats": 1}
+    args |= given
     found: dict[str, Any] = bench.measure(Namespace(**args))
     return found
 
@@ -138,6 +139,26 @@ def test_ray_is_measured_where_there_is_ray(script: Script, monkeypatch: pytest.
     shown = bench.table({**found, "command": "c", "commit": "0", "machine": "m"})
     assert "| ray 4 | " in shown
     assert "| ray driver | **no** | 4 of 30 | 26 | 1 | 2 |" in shown
+
+
+def test_one_and_two_workers_take_turns_and_the_median_counts(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench, told, done = script("batch_scale"), Told(), list[str]()
+    once = told.run
+
+    def wandering(pages: Path, out: Path, engine: Any, shard_rows: int) -> dict[str, Any]:
+        done.append(str(engine))
+        slow = {1: 1.0, 2: 3.0, 3: 1.2}.get(done.count("processes_1"), 1.0) if str(engine) == "processes_2" else 1.0
+        found = once(pages, out, engine, shard_rows)
+        return {**found, "seconds": found["seconds"] * slow}
+
+    monkeypatch.setattr(told, "run", wandering)
+    found = measured(bench, monkeypatch, told, repeats=3)
+    jobs = ["in_process", "processes_1", "processes_2", "processes_4", *["processes_1", "processes_2"] * 2]
+    assert done[: len(jobs)] == jobs
+    assert found["speedups"]["processes"]["with_start"] == pytest.approx([2.0, 2 / 3, 2 / 1.2], abs=1e-3)
+    assert found["speedup_2_workers"] == pytest.approx(2 / 1.2, abs=1e-3)
+    shown = bench.table({**found, "command": "c", "commit": "0", "machine": "m"})
+    assert "| processes, with start | 2.00 | 0.67 | 1.67 |" in shown
 
 
 def test_the_table_says_what_was_not_measured(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:

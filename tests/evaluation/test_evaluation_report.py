@@ -294,7 +294,7 @@ def test_a_missing_picture_is_told_where_it_would_stand(tmp_path: Path, compared
     assert any(tag == "p" and a.get("class") == "nopicture" for tag, a in tree.elements)
     assert "No picture: its file is missing." in tree.texts
     assert [a["src"] for t, a in tree.elements if t == "img" and str(a["src"]).startswith("data:image/webp;base64,")]
-    assert "1 pictures could not be opened" in "".join(tree.texts)
+    assert "1 picture could not be opened" in "".join(tree.texts)
 
 
 def test_long_texts_are_cut() -> None:

@@ -37,7 +37,8 @@ def deliver_arms(found: ArmsFound, plan: Plan, log: Path, written: Written, *, j
         needed = row.sizes.for_effect
         rows.append([
             row.change.name, number(one.control), number(one.treatment), f"{one.difference:+.4f}",
-            f"{number(one.low)} .. {number(one.high)}", f"{row.change.p_holm:.2g}", f"{row.change.variance_saved:.0%}",
+            f"{number(one.low)} .. {number(one.high)}", f"{row.change.p_holm:.2g}",
+            "-" if row.change.variance_saved is None else f"{row.change.variance_saved:.0%}",
             "-" if needed is None else f"{needed:,}",
             *([f"{row.looks[-1].p:.2g}" if row.looks and row.looks[-1].p is not None else "-"] * plan.sequential),
         ])  # fmt: skip

@@ -81,10 +81,9 @@ def arms_in_short(found: ArmsFound, plan: Plan) -> list[str]:
         said.append(f"{one.name} is {_more(one.change)} with {found.treatment} (p = {one.p_holm:.2g} after Holm).")
     if not sure:
         said.append(f"No indicator of {len(found.rows)} tested changed beyond chance.")
-    saved = [row.change for row in found.rows if row.change.variance_saved > 0]
-    if saved:
-        most = max(saved, key=lambda one: one.variance_saved)
-        said.append(f"The time before the test took up to {most.variance_saved:.0%} of the variance ({most.name}).")
+    share, most = max((row.change.variance_saved or 0.0, row.change.name) for row in found.rows)
+    if share > 0:
+        said.append(f"The time before the test took up to {share:.0%} of the variance ({most}).")
     return said
 
 
@@ -140,11 +139,12 @@ def _changes(found: ArmsFound, plan: Plan) -> Table:
     rows = []
     for row in found.rows:
         one, mark = row.change.change, "*" if row.change.p_holm < plan.alpha else ""
+        saved = row.change.variance_saved
         rows.append(
             (
                 row.change.name, *map(_mean, row.arms), Marked(one.difference, mark, one.low, one.high),
                 f"{one.relative:+.2%}" if math.isfinite(one.relative) else None, p_text(one.p),
-                p_text(row.change.p_holm), f"{row.change.variance_saved:.0%}",
+                p_text(row.change.p_holm), None if saved is None else f"{saved:.0%}",
             )
         )  # fmt: skip
     columns = (

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import msgspec
-from PIL import Image
 
 from wholepage.apps.comparison import MEASURE, Outcome, Row
 from wholepage.evaluation.measures import evaluate
 from wholepage.evaluation.page_view import PageView, view_page
 from wholepage.evaluation.plots import CostPoint, Interval, cost_plot, interval_plot
 from wholepage.evaluation.report import Figure, Heading, Prose, Section, Table, write_report
+from wholepage.evaluation.report_pages import pictures_left_out
 from wholepage.evaluation.tables import Cell, Column, Marked
-from wholepage.pages.images import open_image
+from wholepage.evaluation.thumbnails import Thumbnails
 from wholepage.pages.judgments import Grade
-from wholepage.pages.model import ImageRef, Page, Ranking
+from wholepage.pages.model import Page, Ranking
 
 SHOWN_PAGES = 3
 _THUMBNAIL_PX = 120
@@ -160,10 +157,11 @@ def _pages(outcome: Outcome) -> list[Section]:
         Heading("Pages to look at"),
         Prose(_which_pages(len(chosen), len(order), outcome.settings.reference)),
     ]
+    small = Thumbnails(px=_THUMBNAIL_PX)
     for query_id in chosen:
         notes = [f"{MEASURE} {old[query_id]:.2f}", f"{MEASURE} {new[query_id]:.2f}"]
-        views.append(_view(pages[query_id], rankings[query_id], outcome, notes))
-    return views
+        views.append(_view(pages[query_id], rankings[query_id], outcome, notes, small))
+    return [*views, *pictures_left_out(small)]
 
 
 def _which_pages(shown: int, measured: int, reference: str) -> str:
@@ -181,29 +179,18 @@ def _named(ranking: Ranking, name: str) -> Ranking:
     return msgspec.structs.replace(ranking, by=ranker_label(name))
 
 
-def _view(page: Page, rankings: Sequence[Ranking], outcome: Outcome, notes: Sequence[str]) -> PageView:
+def _view(
+    page: Page, rankings: Sequence[Ranking], outcome: Outcome, notes: Sequence[str], small: Thumbnails
+) -> PageView:
     return view_page(
         page,
         rankings,
         title=page.query.text,
         grades=outcome.judgments.by_result(page.query_id),
         notes=notes,
-        thumbnail=partial(thumbnail, px=_THUMBNAIL_PX),
+        thumbnail=small,
         top_grade=max((said.grade for said in outcome.judgments if isinstance(said, Grade)), default=1.0) or 1.0,
     )
-
-
-def thumbnail(ref: ImageRef, *, px: int) -> str:
-    """A small WEBP of a picture as a ``data:`` address.
-
-    Raises:
-        ImageError: the picture cannot be read.
-    """
-    picture = open_image(ref)
-    picture.thumbnail((px, px), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    picture.save(buffer, format="WEBP", quality=80)
-    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _row(outcome: Outcome, name: str) -> Row:

@@ -21,7 +21,7 @@ from wholepage.evaluation.report_calibration import calibration_section
 from wholepage.evaluation.report_cost import LabelCost, cost_section
 from wholepage.evaluation.report_differences import differences_section
 from wholepage.evaluation.report_exposure import exposure_section
-from wholepage.evaluation.report_pages import pages_section
+from wholepage.evaluation.report_pages import pages_section, pictures_left_out
 from wholepage.evaluation.report_pairs import marked, marks_note, pairs_section
 from wholepage.evaluation.report_words import counts_table, in_short, policies, significance_table
 from wholepage.evaluation.run_comparison import RunComparison
@@ -98,8 +98,7 @@ def report_sections(
     )
     sections += cost_section(comparison, settings.costs)
     sections += pages_section(comparison, thumbnail=thumbnails, shown=settings.shown_pages)
-    if thumbnails is not None and thumbnails.not_shown + thumbnails.over_budget:
-        sections.append(_pictures_left_out(thumbnails))
+    sections += pictures_left_out(thumbnails)
     return [*sections, *_method(comparison, settings)]
 
 
@@ -193,15 +192,6 @@ def _measure_tables(
         note = marks_note(comparison, significant) + (f" Less is better: {', '.join(less)}." if less else "")
         tables.append(Table(("ranker", *columns), tuple(rows), caption=caption, note=note))
     return tables
-
-
-def _pictures_left_out(thumbnails: Thumbnails) -> Prose:
-    said = []
-    if thumbnails.not_shown:
-        said.append(f"{thumbnails.not_shown:,} pictures could not be opened")
-    if thumbnails.over_budget:
-        said.append(f"{thumbnails.over_budget:,} were left out to keep this file small")
-    return Prose(f"Of the pictures on these pages {' and '.join(said)}; each place says so.")
 
 
 def _method(comparison: RunComparison, settings: ReportSettings) -> list[Section]:

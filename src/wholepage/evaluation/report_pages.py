@@ -12,6 +12,7 @@ from wholepage.evaluation.page_view import NoPicture, PageView, view_page
 from wholepage.evaluation.report import Heading, Prose, Section
 from wholepage.evaluation.report_differences import QueryDifference, clip, differences
 from wholepage.evaluation.run_comparison import EvaluatedRun, RunComparison
+from wholepage.evaluation.thumbnails import Thumbnails
 from wholepage.pages.errors import InputError
 from wholepage.pages.judgments import Grade
 from wholepage.pages.model import ImageRef, Page
@@ -63,6 +64,20 @@ def pages_section(comparison: RunComparison, *, thumbnail: Thumbnail | None = No
 
 def _can_show(page: Page | None, *runs: EvaluatedRun) -> bool:
     return page is not None and len(page) > 0 and all(page.query_id in run.rankings for run in runs)
+
+
+def pictures_left_out(thumbnails: Thumbnails | None) -> list[Section]:
+    """A sentence on pictures that pages asked for and a report does not show; nothing where it shows all of them."""
+    said = []
+    if thumbnails is not None and thumbnails.not_shown:
+        said.append(f"{_pictures(thumbnails.not_shown)} could not be opened")
+    if thumbnails is not None and thumbnails.over_budget:
+        said.append(f"{_pictures(thumbnails.over_budget)} found no room, to keep this file small")
+    return [Prose(f"On these pages {' and '.join(said)}; each place says so.")] if said else []
+
+
+def _pictures(count: int) -> str:
+    return f"{count:,} picture{'s' * (count != 1)}"
 
 
 def _pair(

@@ -23,13 +23,13 @@ class IndicatorChange(msgspec.Struct, frozen=True):
         name: of the indicator.
         change: treatment against control; users drawn, ratios by the delta method.
         p_holm: its p, corrected for all indicators tested.
-        variance_saved: by what was known of users from before the test (CUPED); 0.0 where nothing was.
+        variance_saved: by what was known of users from before the test (CUPED); None where nothing was.
     """
 
     name: str
     change: Difference
     p_holm: float
-    variance_saved: float
+    variance_saved: float | None
 
 
 class ABTest(msgspec.Struct, frozen=True):
@@ -117,10 +117,10 @@ def _change(
     arms: tuple[NDArray[np.int64], NDArray[np.int64]],
     past: NDArray[np.float64] | None,
     level: float,
-) -> tuple[Difference, float]:
+) -> tuple[Difference, float | None]:
     first, second = (linearised(indicator.numerator[arm], indicator.denominator[arm]) for arm in arms)
     if past is None:
-        return welch(first, second, level=level), 0.0
+        return welch(first, second, level=level), None
     adjusted = cuped(first, second, past[arms[0]], past[arms[1]])
     return welch(adjusted.control, adjusted.treatment, level=level), adjusted.variance_saved
 
