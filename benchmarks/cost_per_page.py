@@ -26,6 +26,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from numpy.typing import NDArray
 
 from conditions import command, commit, machine
 from cost_turns import BATCH, TURN, make_pages, make_ranker
-from wholepage.apps.plan.cost_model import fit
+from wholepage.apps.plan.cost_model import CostModel, fit
 from wholepage.apps.plan.measurement import measure
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
@@ -59,11 +60,9 @@ class Worker:
         """Have a turn. Raises ``RuntimeError`` where the process ended."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        try:
+        with suppress(BrokenPipeError):  # told below, with how it ended
             self.process.stdin.write("\n")
             self.process.stdin.flush()
-        except BrokenPipeError:
-            pass  # told below, with how it ended
         told = self.process.stdout.readline()
         if not told:
             raise RuntimeError(f"the process with jobs of {self.pages} pages ended with {self.process.wait()}")
@@ -73,7 +72,8 @@ class Worker:
     def end(self) -> None:
         """No further turn."""
         assert self.process.stdin is not None
-        self.process.stdin.close()
+        with suppress(BrokenPipeError):  # it ended before
+            self.process.stdin.close()
         self.process.wait()
 
     def column(self, name: str) -> NDArray[np.float64]:
@@ -81,12 +81,12 @@ class Worker:
         return np.array([turn[name] for turn in self.turns])
 
 
-def take_turns(workers: list[Worker], share: int, plans: list[Any], plan: Callable[[], Any]) -> None:
-    """Turns until the largest job is through; ``plan()`` is asked before, halfway and after.
+def take_turns(workers: list[Worker], share: int, plan: Callable[[], CostModel]) -> list[CostModel]:
+    """Turns until the largest job is through; what ``plan()`` says before, halfway and after.
 
     The order of the workers changes from round to round, so that none always follows the same one.
     """
-    largest = workers[-1]
+    largest, plans = workers[-1], list[CostModel]()
     rounds = -(-largest.pages // TURN)
     for number in range(rounds):
         if number in (0, rounds // 2):
@@ -95,7 +95,7 @@ def take_turns(workers: list[Worker], share: int, plans: list[Any], plan: Callab
         for worker in workers[turn:] + workers[:turn]:
             if worker is largest or number % share == 0:
                 worker.take(number)
-    plans.append(plan())
+    return [*plans, plan()]
 
 
 def compare(one: Worker, other: Worker, seed: int) -> dict[str, float]:
@@ -140,7 +140,7 @@ def row(worker: Worker, largest: Worker, seed: int) -> dict[str, float]:
     }  # fmt: skip
 
 
-def plan_costs(seed: int, warm: int) -> Any:
+def plan_costs(seed: int, warm: int) -> CostModel:
     """The cost model of ``wholepage plan`` from a sample timed now, by processor time."""
     found = measure(
         lambda: make_ranker(warm, seed), list(make_pages(SAMPLE, seed + 2)), model="bm25", batch_pages=BATCH, seed=seed,
@@ -149,7 +149,7 @@ def plan_costs(seed: int, warm: int) -> Any:
     return fit(found.timings)
 
 
-def planned(plans: list[Any], rows: list[dict[str, float]]) -> list[dict[str, Any]]:
+def planned(plans: list[CostModel], rows: list[dict[str, float]]) -> list[dict[str, Any]]:
     """What the plans say of the smallest and the largest job, beside what it cost."""
     told = []
     for one in (rows[0], rows[-1]):
@@ -216,9 +216,8 @@ def main() -> None:
             f"got sizes {sizes}, share {arguments.share}; allowed: two sizes or more, all from 1, share from 1"
         )
     workers = [Worker(size, arguments.warm, arguments.seed) for size in sizes]
-    plans: list[Any] = []
     try:
-        take_turns(workers, arguments.share, plans, lambda: plan_costs(arguments.seed, arguments.warm))
+        plans = take_turns(workers, arguments.share, lambda: plan_costs(arguments.seed, arguments.warm))
     finally:
         for worker in workers:
             worker.end()

@@ -140,3 +140,4 @@ def test_a_worker_that_dies_is_told(script: Script) -> None:
     with pytest.raises(RuntimeError, match="10 pages ended with -9"):
         worker.take(1)
     assert worker.taken == [0]
+    worker.end()

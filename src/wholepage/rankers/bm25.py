@@ -64,12 +64,12 @@ class _Kept:
     def __init__(self, characters: int) -> None:
         self.room = characters
         self._counts: OrderedDict[tuple[str, int], TextWords] = OrderedDict()
-        self._lists: dict[frozenset[str], int] = {}
+        self._stopword_numbers: dict[frozenset[str], int] = {}  # a key that holds a set would be tracked
         self._lock = threading.Lock()
 
     def of(self, text: str, stopwords: frozenset[str]) -> TextWords:
         with self._lock:
-            key = (text, self._lists.setdefault(stopwords, len(self._lists)))
+            key = (text, self._stopword_numbers.setdefault(stopwords, len(self._stopword_numbers)))
             known = self._counts.get(key)
             if known is not None:
                 self._counts.move_to_end(key)
