@@ -284,6 +284,8 @@ def _pipe(folder: Path) -> str:
 
 REFUSED: list[tuple[str, Callable[[Path], str], str, str]] = [
     ("no file", lambda folder: f"{folder}/none.png", "missing", "got no file"),
+    ("no file at the end of a long path", lambda folder: f"{folder}/{'a/' * 1000}b.png", "missing", r"\d+ chars\)'"),
+    ("a long name", lambda folder: f"{folder}/{'a' * 3000}", "unreadable", "name too long"),
     ("a file as a folder", lambda folder: f"{_empty(folder)}/a.png", "missing", "got no file"),
     ("no file:", lambda folder: f"file://{folder}/none.png", "missing", "none.png"),
     ("a folder", str, "unreadable", "a folder or device"),

@@ -24,13 +24,14 @@ from threading import local
 from typing import IO
 
 from wholepage.pages.addresses import archive_and_member, file_of, scheme_of
-from wholepage.pages.errors import ImageError
+from wholepage.pages.errors import ImageError, shorten
 from wholepage.pages.model import ImageRef
 
 MAX_BYTES = 20 * 2**20
 
 _ARCHIVES_OPEN = 8  # a thread
 _CHUNK = 2**16
+_SHOWN_PATH = 300  # characters; an address of base64 may have come to be taken for a path
 # What base64 has to quote in an address; unquoting at large would make an object of every %.
 _QUOTED = (("%2B", "+"), ("%2b", "+"), ("%2F", "/"), ("%2f", "/"), ("%3D", "="), ("%3d", "="))
 _BROKEN_ARCHIVE = (
@@ -106,9 +107,11 @@ def _stat(uri: str, path: str, at: str) -> os.stat_result:
     try:
         found = os.stat(path)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise ImageError(uri, "missing", f"got no file {path!r}; allowed: a file; check the path", at=at) from error
+        got = f"got no file {shorten(path, _SHOWN_PATH)!r}"
+        raise ImageError(uri, "missing", f"{got}; allowed: a file; check the path", at=at) from error
     except (OSError, ValueError) as error:
-        raise unreadable(uri, at, f"a path that cannot be used ({error})", "a file", "check the path") from error
+        why = getattr(error, "strerror", None) or error  # without the path, which may be long
+        raise unreadable(uri, at, f"a path that cannot be used ({why})", "a file", "check the path") from error
     if not stat.S_ISREG(found.st_mode):
         raise unreadable(uri, at, "a folder or device", "a plain file", "check the path")
     return found
