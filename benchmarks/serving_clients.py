@@ -69,9 +69,13 @@ def arrivals(rate: float, seconds: float, seed: int) -> list[float]:
     return sorted(draws.uniform(0.0, seconds, round(rate * seconds)).tolist())
 
 
-async def ask(http: Client, path: str, one: Ask, due: float, begun: float, timeout_s: float | None = None) -> Reply:
-    """Send one request, and note what came of it."""
+async def ask(
+    http: Client, path: str, one: Ask, due: float, begun: float, timeout_s: float | None = None, *, fresh: bool = False
+) -> Reply:
+    """Send one request, and note what came of it; ``fresh``: its connection is not used again."""
     headers = {"content-type": "application/json"}
+    if fresh:
+        headers["connection"] = "close"
     if timeout_s is not None:
         headers["x-request-timeout-ms"] = str(int(timeout_s * 1000))
     try:
@@ -118,11 +122,12 @@ async def open_loop(
     *,
     timeout_s: float | None,
     at: tuple[float, Callable[[], None]] | None = None,
+    fresh: bool = False,
 ) -> list[Reply]:
     """Send each request at its moment, whatever became of those before.
 
     Args:
-        timeout_s: told to the server.  at: something to do at a moment.
+        timeout_s: told to the server.  at: something to do at a moment.  fresh: each on a connection of its own.
     """
     async with Client(address) as http:
         begun = time.perf_counter()
@@ -131,8 +136,13 @@ async def open_loop(
             asyncio.get_running_loop().call_later(at[0], at[1])
         for one, due in zip(asks, moments, strict=True):
             await asyncio.sleep(max(0.0, due - (time.perf_counter() - begun)))
-            tasks.append(asyncio.create_task(ask(http, path, one, due, begun, timeout_s)))
+            tasks.append(asyncio.create_task(ask(http, path, one, due, begun, timeout_s, fresh=fresh)))
         return list(await asyncio.gather(*tasks))
+
+
+def lost(replies: Sequence[Reply]) -> list[Reply]:
+    """Those whose connection was made, and that were neither answered nor told that the server goes."""
+    return [r for r in replies if r.status not in (200, 503) and not r.problem.startswith("Refused")]
 
 
 def goodput(replies: Sequence[Reply], documents: int, timeout_s: float, *, warm_s: float, seconds: float) -> float:

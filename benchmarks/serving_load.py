@@ -50,7 +50,7 @@ import httpx
 import numpy as np
 
 import conditions
-from serving_clients import Ask, Reply, arrivals, asks_of, goodput, open_loop, saturate
+from serving_clients import Ask, Reply, arrivals, asks_of, goodput, lost, open_loop, saturate
 from serving_peers import NAME, SOURCE, UP_S, Server, infinity, make_infinity, make_model, ours
 from wholepage.apps.places import cache_folder
 
@@ -204,10 +204,9 @@ class Run:
     def drain(self, server: Server) -> None:
         """A signal under load: who had sent a request gets an answer; who comes later is not let in."""
         replies = self.loop(server, LOAD, self.asked.warm_s + 4.0, at=(self.asked.warm_s, server.leave))
-        lost = [r for r in replies if r.status == 0 and not r.problem.startswith("Refused")]
-        wrong = [r for r in replies if r.status not in (0, 200, 503)]
         server.process.wait(timeout=60)
-        self.found["drain_lost"] = len(lost) + len(wrong)
+        self.found["drain_lost"] = len(lost(replies))
+        self.found["drain_problems"] = sorted({r.problem or f"status {r.status}" for r in lost(replies)})
         self.found["drain_answered"] = sum(r.status == 200 for r in replies)
         self.found["drain_exit_code"] = server.process.returncode
 

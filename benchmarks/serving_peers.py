@@ -118,30 +118,33 @@ def make_infinity(folder: Path | None) -> Path:
 @contextmanager
 def ours(model: Path, settings: str = "{}") -> Iterator[Server]:
     """Our server; ``settings``: of its engine, as JSON."""
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-c", OURS, str(model), str(port), settings]
-    with _running("ours", command, port, "/v1/rerank", "/readyz", {"PYTHONPATH": str(SOURCE)}) as server:
+    with running("ours", command, port, "/v1/rerank", "/readyz", {"PYTHONPATH": str(SOURCE)}) as server:
         yield server
 
 
 @contextmanager
 def infinity(program: Path, model: Path) -> Iterator[Server]:
     """infinity's server as it comes."""
-    port = _free_port()
+    port = free_port()
     command = [
         str(program), "v2", "--model-id", str(model / "0"), "--served-model-name", NAME, "--device", "cpu",
         "--host", "127.0.0.1", "--port", str(port), "--log-level", "error", "--no-model-warmup",
     ]  # fmt: skip
     quiet = {"DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1", "INFINITY_ANONYMOUS_USAGE_STATS": "0"}
-    with _running("infinity", command, port, "/rerank", "/health", quiet) as server:
+    with running("infinity", command, port, "/rerank", "/health", quiet) as server:
         yield server
 
 
 @contextmanager
-def _running(
+def running(
     name: str, command: list[str], port: int, path: str, health: str, environment: Mapping[str, str]
 ) -> Iterator[Server]:
-    """Threads are as each server chooses: what a caller set for this process is not passed on."""
+    """A server from its command to its end; ``health``: the path that says 200 once it is up.
+
+    Threads are as each server chooses: what a caller set for this process is not passed on.
+    """
     own = {key: value for key, value in os.environ.items() if not key.endswith("_NUM_THREADS")}
     process = subprocess.Popen(command, env=own | environment, stdout=_STDERR)
     try:
@@ -168,7 +171,8 @@ def _wait_for(process: subprocess.Popen[bytes], url: str) -> None:
     sys.exit(f"{url} did not come up")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody uses now."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])

@@ -58,6 +58,6 @@ def test_a_short_run_fills_in_every_number(
     assert all(found[f"goodput_{times}x"] > 0 for times in (1, 2, 4))
     assert found["added_latency_ms_p50"] == found["latency_ms_p50"] - found["bare_ms_p50"]
     assert np.isfinite(found["rss_slope_mb_per_min"])
-    assert (found["drain_lost"], found["drain_exit_code"]) == (0, 0)
+    assert (found["drain_lost"], found["drain_problems"], found["drain_exit_code"]) == (0, [], 0)
     assert found["answered_at_70_percent"] == found["soak_answered"] == 1.0
     assert f"| drain_lost | {found['drain_lost']} |" in (tmp_path / "load.md").read_text(encoding="utf-8")

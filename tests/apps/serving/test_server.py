@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -24,6 +25,8 @@ from wholepage.apps.serving.engine_settings import EngineSettings
 from wholepage.apps.serving.served_models import ModelSpec
 
 told = json.loads(sys.argv[1])
+if told["patient"]:
+    server._MOST_TURNS = 2000
 if told.get("odd"):
     server.ServingEngine.__init__.__kwdefaults__["worker_command"] = (sys.executable, told["odd"])
 spec = ModelSpec("folder", json.dumps(told["source"])) if told.get("odd") else ModelSpec("bm25")
@@ -35,12 +38,14 @@ DOCUMENTS = ["a shoe", "a red lamp", "nothing at all"]
 
 
 @contextmanager
-def server(odd: dict[str, object] | None = None, leave_s: float = 0.0) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A server on a free port, and its address."""
+def server(
+    odd: dict[str, object] | None = None, leave_s: float = 0.0, *, patient: bool = False
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server on a free port, and its address; ``patient``: it waits long for those who have connected."""
     import json
 
     told = {"odd": str(HERE / "odd_worker.py") if odd is not None else "", "source": odd or {}}
-    told |= {"engine": {"beat_s": 0.1, "workers": 2}, "leave_s": leave_s}
+    told |= {"engine": {"beat_s": 0.1, "workers": 2}, "leave_s": leave_s, "patient": patient}
     process = subprocess.Popen(
         [sys.executable, "-c", SERVER, json.dumps(told)],
         stdout=subprocess.PIPE,
@@ -132,6 +137,47 @@ def test_sigterm_under_load_loses_no_answer(leave_s: float) -> None:
         assert process.wait(timeout=30) == 0
     assert wrong == []
     assert right > 20
+
+
+def status_of(connection: socket.socket, timeout_s: float = 20.0) -> bytes:
+    """Ask on a connection that was made before; the status, or nothing when it was closed without an answer."""
+    body = b'{"model": "m", "query": "lamp", "documents": ["a shoe", "a red lamp"]}'
+    head = b"POST /v1/rerank HTTP/1.1\r\nhost: here\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+    connection.settimeout(timeout_s)
+    connection.sendall(head % len(body) + body)
+    return connection.recv(1024)[9:12]
+
+
+def test_who_connected_before_the_end_and_speaks_then_is_answered() -> None:
+    with server(patient=True) as (process, address):
+        port = int(address.rsplit(":", 1)[1])
+        with socket.create_connection(("127.0.0.1", port)) as early:
+            time.sleep(0.3)  # it is taken, and has said nothing
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.25)  # longer than the server takes to notice
+            assert status_of(early) == b"200"
+        assert process.wait(timeout=20) == 0
+
+
+def test_who_stands_in_line_when_the_server_goes_is_let_in() -> None:
+    with server(patient=True) as (process, address):
+        port = int(address.rsplit(":", 1)[1])
+        time.sleep(0.3)
+        process.send_signal(signal.SIGSTOP)
+        with socket.create_connection(("127.0.0.1", port)) as early:  # made by the system, not taken by the server
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.3)  # the server is to find everything at once: the signal, its own clock, the connection
+            process.send_signal(signal.SIGCONT)
+            assert status_of(early) == b"200"
+        assert process.wait(timeout=20) == 0
+
+
+def test_a_connection_that_stays_silent_holds_the_server_up_for_little() -> None:
+    with server() as (process, address), socket.socket() as silent:
+        silent.connect(("127.0.0.1", int(address.rsplit(":", 1)[1])))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 0
+        assert silent.recv(1) == b"", "closed, not reset"
 
 
 def test_the_end_of_the_front_ends_the_workers() -> None:

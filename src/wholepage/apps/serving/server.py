@@ -3,8 +3,8 @@
     serve({"default": ModelSpec("offline")}, "127.0.0.1", 8000)
 
 On SIGTERM or Ctrl-C it tells at ``/readyz`` that it goes, asks its clients to close their connections, and after
-``leave_s`` takes no new one, answers every request that it has begun to read, and stops the workers. A second signal
-shortens the leave, a third ends it at once.
+``leave_s`` lets no new one be made, reads what those that were made send within half a second, answers every request
+that it has begun to read, and stops the workers. A second signal shortens the leave, a third ends it at once.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from wholepage.apps.serving.calls import Engine
+from wholepage.apps.serving.door import keep_new_out
 from wholepage.apps.serving.engine import ServingEngine
 from wholepage.apps.serving.engine_settings import EngineSettings
 from wholepage.apps.serving.http import create_app
@@ -32,6 +33,8 @@ from wholepage.apps.serving.served_models import ModelSpec
 
 _GARBAGE = (50_000, 20, 50)
 _BACKLOG = 2048  # connections that the system holds before they are taken
+# After the door is shut: how often the loop looks who still came in or began to speak, at least and at most.
+_TURN_S, _LEAST_TURNS, _MOST_TURNS = 0.01, 10, 50
 _LOG = logging.getLogger("wholepage.serving")
 
 
@@ -71,7 +74,7 @@ def serve(
         keys: who may ask; None = everybody.
         fetcher: brings pictures from the web; None = web addresses are refused.
         routes: makes more pages on the same server, which may ask its engine; None = none.
-        listening: told the port once requests are answered.
+        listening: told the port once requests are answered and signals are heard.
     Raises:
         Whatever reading a model raises: NotFound, WeightsError, MissingExtra.
         OSError: the address is taken, or not this machine's.
@@ -80,25 +83,21 @@ def serve(
     engine = ServingEngine(models, settings.engine)
     more = () if routes is None else routes(engine)
     app = create_app(engine, settings.requests, keys=keys, fetcher=fetcher, routes=more)
-    server = LeavingServer(app, engine, settings)
+    server = LeavingServer(app, engine, settings, listening)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with (
         socket.create_server((host, port), family=family, backlog=_BACKLOG) as door,
         asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner,
     ):
-        runner.run(_serve(server, engine, door, listening))
+        runner.run(_serve(server, engine, door))
 
 
-async def _serve(
-    server: LeavingServer, engine: ServingEngine, door: socket.socket, listening: Callable[[int], None] | None
-) -> None:
+async def _serve(server: LeavingServer, engine: ServingEngine, door: socket.socket) -> None:
     try:
         await engine.start()
         # What is here now lives as long as the server: looking through it for garbage makes callers wait.
         gc.freeze()
         gc.set_threshold(*_GARBAGE)
-        if listening is not None:
-            listening(int(door.getsockname()[1]))
         await server.serve(sockets=[door])
     finally:
         await engine.drain()
@@ -109,9 +108,16 @@ class LeavingServer(uvicorn.Server):
 
     Args:
         app: what answers.  engine: told of the leave, and waited for.
+        listening: told the port once requests are answered and signals are heard.
     """
 
-    def __init__(self, app: ASGIApp, engine: ServingEngine, settings: ServerSettings) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        engine: ServingEngine,
+        settings: ServerSettings,
+        listening: Callable[[int], None] | None = None,
+    ) -> None:
         config = uvicorn.Config(
             self._parting(app),
             log_level=settings.log_level,
@@ -123,6 +129,7 @@ class LeavingServer(uvicorn.Server):
         )
         super().__init__(config)
         self._engine, self._leave_s, self._signals = engine, settings.leave_s, 0
+        self._listening = listening
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Take a signal; uvicorn's own would end the process before the workers are stopped."""
@@ -134,6 +141,34 @@ class LeavingServer(uvicorn.Server):
             loop.call_soon_threadsafe(loop.call_later, self._leave_s, self._go)
         self.force_exit = self._signals > 2
         self.should_exit = self.should_exit or self._signals > 1 or self._leave_s <= 0
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer from now on, and say so."""
+        await super().startup(sockets)
+        if self._listening is not None and sockets:
+            self._listening(int(sockets[0].getsockname()[1]))
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Hear those out who have connected, and go then.
+
+        uvicorn's own closes the listening sockets at once, and connections on which no request was read yet.
+        """
+        if not self.force_exit:
+            for door in sockets or ():
+                keep_new_out(door)
+            await self._first_requests()
+        await super().shutdown(sockets)
+
+    async def _first_requests(self) -> None:
+        """Take the connections that stand in line, and wait a little for what they ask.
+
+        Turns of the loop are counted, not time: a process that gets no processor has not heard anybody meanwhile.
+        """
+        for turn in range(_MOST_TURNS):
+            await asyncio.sleep(_TURN_S)
+            silent = any(getattr(one, "cycle", one) is None for one in self.server_state.connections)
+            if self.force_exit or (turn >= _LEAST_TURNS and not silent):
+                return
 
     def _go(self) -> None:
         self.should_exit = True
