@@ -38,7 +38,7 @@ def test_rows_of_every_form(tmp_path: Path) -> None:
         ("t.csv", b"a,b\n1,\xff\n", 2),
         ("t.csv", b'a,b\n1,"x\n', 2),
         ("t.csv", b"b\n1\n", 1),
-        ("t.csv.gz", gzip.compress(CSV.encode())[:-9], 5),
+        ("t.csv.gz", gzip.compress(CSV.encode(), mtime=0)[:-9], 5),
         ("t.csv.gz", b"no gzip", 1),
         ("t.jsonl", b'{"a": 1}\n{"b": 1}\n', 2),
         ("t.jsonl", b"[1]\n", 1),
