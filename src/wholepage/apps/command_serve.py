@@ -228,8 +228,11 @@ def _run(
         note(f"serving {told_models} at http://{place}:{found}/ ; Ctrl-C ends it")
 
     settings = server.ServerSettings(told.engine, told.requests, told.leave_s, log_level.value)
-    # Until the server takes signals itself: the first process of a container would not hear this one otherwise.
-    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    # Until the server takes signals itself: the first process of a container would not hear SIGTERM otherwise, and what
+    # a script starts with `&` would not hear SIGINT, into which it is turned.
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         server.serve(models, host, port, settings, keys=keys, fetcher=fetcher, routes=routes, listening=listening)
     except KeyboardInterrupt:  # before it took signals itself: a good end only if it was there for requests
@@ -244,7 +247,8 @@ def _run(
             "free; choose another --host or --port, or end what listens there"
         ) from error
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 def _of_reach(host: str, *, keys: bool, page: bool) -> str:
