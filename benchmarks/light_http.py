@@ -1,6 +1,7 @@
 """A client of HTTP/1.1 that costs little: what shares its cores with a server should not be measured itself.
 
-Bytes in, status out; bodies of answers are read and dropped. httptools reads the answers.
+Bytes in, status out; bodies of answers are read and dropped. httptools reads the answers. A request that met the end of
+an idle connection is sent again on another, as clients are to (RFC 9112, section 9.3.1).
 """
 
 from __future__ import annotations
@@ -46,13 +47,17 @@ class Client:
         """
         lines = [f"POST {path} HTTP/1.1", f"host: {self._host}:{self._port}", f"content-length: {len(body)}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
-        connection = await self._connection()
-        try:
-            async with asyncio.timeout(self._limit_s):
-                status = await connection.exchange("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
-        except BaseException:
-            connection.close()
-            raise
+        request = "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+        async with asyncio.timeout(self._limit_s):
+            while True:
+                connection = await self._connection()
+                try:
+                    status = await connection.exchange(request)
+                    break
+                except BaseException as error:
+                    connection.close()
+                    if not (isinstance(error, OSError) and connection.was_idle):
+                        raise
         if connection.lasts:
             self._idle.append(connection)
         else:
@@ -72,10 +77,15 @@ class Client:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection, one request at a time; ``lasts``: another may be sent on it."""
+    """One connection, one request at a time.
+
+    Attributes:
+        lasts: another request may be sent on it.
+        was_idle: it was used before, and nothing of an answer has come since.
+    """
 
     def __init__(self) -> None:
-        self.lasts = True
+        self.lasts, self.was_idle, self._used = True, False, False
         self._answer: asyncio.Future[int] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -84,6 +94,7 @@ class _Connection(asyncio.Protocol):
     async def exchange(self, request: bytes) -> int:
         """Send, and wait for the whole answer."""
         self._answer = asyncio.get_running_loop().create_future()
+        self.was_idle, self._used = self._used, True
         self._parser = httptools.HttpResponseParser(self)
         self._transport.write(request)
         return await self._answer
@@ -92,6 +103,7 @@ class _Connection(asyncio.Protocol):
         if self._answer is None:
             self.close()  # nothing was asked
             return
+        self.was_idle = False
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:

@@ -18,6 +18,7 @@ WORDS = (  # noqa: SIM905
     "the of and river bank city house report annual revenue growth lamp red blue shoe market year cost energy water "
     "police school garden train signal paper music doctor engine window bridge summer winter bread letter island"
 ).split()
+TOLD = (200, 429, 503, 504)  # answered, too much waits, the server goes, its time is over
 
 
 class Ask(NamedTuple):
@@ -141,8 +142,8 @@ async def open_loop(
 
 
 def lost(replies: Sequence[Reply]) -> list[Reply]:
-    """Those whose connection was made, and that were neither answered nor told that the server goes."""
-    return [r for r in replies if r.status not in (200, 503) and not r.problem.startswith("Refused")]
+    """Those whose connection was made, and that were neither answered nor told why not."""
+    return [r for r in replies if r.status not in TOLD and not r.problem.startswith("Refused")]
 
 
 def goodput(replies: Sequence[Reply], documents: int, timeout_s: float, *, warm_s: float, seconds: float) -> float:

@@ -136,7 +136,8 @@ def test_places_that_ask_for_no_key_are_named() -> None:
     with serving("bm25", environment={"WHOLEPAGE_KEYS": "a-key-of-enough-letters"}) as (_, address, _):
         import httpx
 
-        open_ = [path for path in ("/v1/models", "/info", *named) if httpx.get(f"{address}{path}").status_code == 200]
+        asked = {path: httpx.get(f"{address}{path}", timeout=60) for path in ("/v1/models", "/info", *named)}
+        open_ = [path for path, answer in asked.items() if answer.status_code == 200]
     assert open_ == named
 
 

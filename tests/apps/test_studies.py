@@ -52,6 +52,7 @@ forms = ["listwise", "kl"]
 methods = ["smar"]
 ratios = [0, 4]
 """
+LIMIT_S = 1200  # for a machine that has much else to do
 
 
 def quiet(done: int, total: int, what: str) -> None:
@@ -117,17 +118,19 @@ def test_a_killed_study_ends_with_the_same_bytes(recipe_path: Path, whole: Path,
     command = [sys.executable, "-m", "wholepage", "study", str(recipe_path), "--out", str(out), "--workers", "2"]
     env = os.environ | {"WHOLEPAGE_CACHE": str(cache)}
     running = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    ends = time.monotonic() + 300
+    ends = time.monotonic() + LIMIT_S
     while not list((out / "cells").glob("*.json")):
         assert running.poll() is None, "it ended before a cell was done"
-        assert time.monotonic() < ends, "no cell was done in five minutes"
+        assert time.monotonic() < ends, f"no cell was done in {LIMIT_S} s"
         time.sleep(0.02)
     running.send_signal(signal.SIGKILL)
     running.wait()
     assert not (out / "measured.parquet").exists()
     done = {path: path.stat().st_mtime_ns for path in (out / "cells").glob("*.json")}
     assert 0 < len(done) < 12
-    finished = subprocess.run([*command, "--json"], env=env, capture_output=True, text=True, timeout=300, check=False)
+    finished = subprocess.run(
+        [*command, "--json"], env=env, capture_output=True, text=True, timeout=LIMIT_S, check=False
+    )
     assert finished.returncode == 0, finished.stderr
     assert json.loads(finished.stdout)["study"] == "small"
     assert (out / "measured.parquet").read_bytes() == (whole / "measured.parquet").read_bytes()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -60,23 +59,28 @@ def test_a_job_ranks_every_page_a_turn_at_a_time(script: Script, monkeypatch: py
 def test_neither_making_pages_nor_waiting_is_counted(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     module = script("cost_turns")
     monkeypatch.setattr(module, "TURN", 40)
-    making = module.make_pages
+    making, now = module.make_pages, np.zeros(2)  # a clock that goes on only as it is told below
+    monkeypatch.setattr(module, "_clocks", now.copy)
 
     def slow(count: int, seed: int) -> Iterator[Page]:
         for page in making(count, seed):
-            time.sleep(0.01)
+            now[:] += 1000
             yield page
+
+    class Slow(Free):
+        def rank(self, pages: list[Page]) -> list[Ranking]:
+            now[:] += np.array([1, 2]) * len(pages)
+            return super().rank(pages)
 
     monkeypatch.setattr(module, "make_pages", slow)
     meter, turns = module.Meter(), list[dict[str, float]]()
 
     def turn() -> None:
         turns.append(meter.read())
-        time.sleep(1)
+        now[:] += 100_000
 
-    module.job(Free(), 100, 0, meter, turn)
-    assert len(turns) == 3
-    assert 0 < sum(turn["wall_s"] for turn in turns) < 1
+    module.job(Slow(), 100, 0, meter, turn)
+    assert [(turn["cpu_s"], turn["wall_s"]) for turn in turns] == [(40, 80), (40, 80), (20, 40)]
 
 
 def test_a_stream_that_ends_early_is_told(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:

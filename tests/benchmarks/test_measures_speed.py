@@ -19,7 +19,9 @@ def test_all_contests_run_on_the_same_values(script: Callable[[str], ModuleType]
         assert all(len(seconds) == 2 for seconds in of.values())
         assert found["speed"][kind].keys() == of.keys() - {"wholepage"}
     middle = {name: statistics.median(seconds) for name, seconds in found["seconds"]["whole"].items()}
-    assert found["speed_vs_pytrec_eval"] == pytest.approx(middle["pytrec_eval"] / middle["wholepage"], rel=0.2)
+    # Seconds are rounded to four places, ratios to two: on a fast machine little is left of such a short run.
+    off = 0.005 * middle["wholepage"] + 0.00006 * (1 + found["speed_vs_pytrec_eval"])
+    assert found["speed_vs_pytrec_eval"] * middle["wholepage"] == pytest.approx(middle["pytrec_eval"], abs=off)
     assert found["reaches_target"] == (min(found["speed"]["whole"].values()) >= 1)
     text = bench.table({"command": "c", "commit": "x", "machine": "m", **found})
     assert "| whole | pytrec_eval |" in text

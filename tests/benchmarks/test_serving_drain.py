@@ -15,11 +15,12 @@ def test_lost_is_what_connected_and_heard_nothing(script: Callable[[str], Module
     replies = [
         clients.Reply(0.0, 0.1, 200),
         clients.Reply(0.0, 0.1, 503),
+        clients.Reply(0.0, 0.1, 429),
         clients.Reply(0.0, 0.1, 0, "Refused('nobody listens')"),
         clients.Reply(0.0, 0.1, 0, "ConnectionResetError('by peer')"),
         clients.Reply(0.0, 0.1, 500),
     ]
-    assert clients.lost(replies) == replies[3:]
+    assert clients.lost(replies) == replies[4:]
 
 
 def test_one_server_goes_and_every_request_is_accounted_for(

@@ -29,8 +29,10 @@ def test_throughput_of_all_rankers(script: Callable[[str], ModuleType]) -> None:
             "LambdaMART",
         ]
         for name, rate in rates.items():
-            assert size["pages"] / size["slowest_s"][name] <= rate * 1.01
-            assert size["ratio_to_lambdamart"][name] == pytest.approx(rate / rates["LambdaMART"], abs=2e-3)
+            # As far as what is told was rounded.
+            assert size["pages"] <= (rate + 0.06) * (size["slowest_s"][name] + 1e-6)
+            trees, ratio = rates["LambdaMART"], size["ratio_to_lambdamart"][name]
+            assert ratio * trees == pytest.approx(rate, abs=0.06 * (1 + ratio) + 0.0006 * trees)
     text = bench.table({"command": "c", "commit": "x", "machine": "m", "sizes": sizes})
     assert "## 4 results a page" in text
     assert "## 10 results a page" in text

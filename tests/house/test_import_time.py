@@ -19,9 +19,9 @@ ROUNDS = 3  # a busy machine only adds time, so the best round counts
 
 TIMED = """
 import sys, time
-began = time.perf_counter()
+began = time.process_time()
 import wholepage
-print(time.perf_counter() - began)
+print(time.process_time() - began)
 for heavy in ("torch", "transformers", "scipy", "sklearn", "PIL", "matplotlib", "typer", "rich"):
     if heavy in sys.modules:
         sys.exit(f"import wholepage brought {heavy}")
@@ -39,7 +39,7 @@ def best_of(limit_s: float, measure: Callable[[], float]) -> float:
 
 
 def import_once_s() -> float:
-    """Seconds of ``import wholepage`` in a fresh interpreter, its start left out."""
+    """Processor seconds of ``import wholepage`` in a fresh interpreter, its start left out; as in ``help_once_s``."""
     done = subprocess.run([sys.executable, "-c", TIMED], capture_output=True, text=True, env=ENV, check=False)
     assert done.returncode == 0, done.stderr
     return float(done.stdout)

@@ -287,14 +287,14 @@ def test_a_slow_ranker_does_not_keep_the_start_waiting(tmp_path: Path) -> None:
     class Slow(Calibrated):
         def rank(self, given: Any) -> Any:
             begun.set()
-            go.wait(20)
+            go.wait(120)
             return super().rank(given)
 
     app: Callable[..., Any] = app_of(pages(tmp_path), rankers={"slow": Slow()}, settings={"at_once": 1})
     with Looker(app).client as client:
         waiting = Thread(target=client.get, args=("/?page=0",))
         waiting.start()
-        assert begun.wait(10)
+        assert begun.wait(60)
         assert client.get("/").status_code == 200
         assert client.get("/serp/pictures/0/1/0").status_code == 200
         go.set()

@@ -16,7 +16,7 @@ from wholepage.apps.serving.served_models import ModelSpec
 from wholepage.pages.model import Modality, Page, Query, Result
 
 ODD = (sys.executable, str(Path(__file__).with_name("odd_worker.py")))
-FAST = {"beat_s": 0.05, "drain_limit_s": 10.0}
+FAST = {"beat_s": 0.05, "silent_s": 100.0, "drain_limit_s": 100.0}  # a busy machine kills and gives up nothing
 
 
 def page_of(query: str, *texts: object) -> Page:

@@ -1,10 +1,10 @@
 """A worker process whose rankers do what their spec says: ``python odd_worker.py FD``, in place of the real one.
 
 The spec's source is JSON: ``seconds`` (of a result), ``log`` (a file that gets the query texts of each batch, as one
-line of JSON before it is ranked), ``unloadable``, ``slow_load_s``, ``slow_after`` (a file: once it is there, reading
-the model takes a minute). The words of the query say the rest: ``die``,
-``die-once <file>``, ``freeze``, ``hang``, ``image``, ``noranker``, ``bug``, ``lose``. A result's score is its text as
-a number; a text that is none has no score.
+line of JSON before it is ranked), ``unloadable``, ``slow_load_s``, ``slow_after`` (a file: while it is there, the
+model is not read). The words of the query say the rest: ``die``, ``die-once <file>``, ``until <file>`` (it takes until
+the file is there), ``freeze``, ``hang``, ``image``, ``noranker``, ``bug``, ``lose``. A result's score is its text as a
+number; a text that is none has no score.
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ class OddRanker:
             os.kill(os.getpid(), signal.SIGKILL)
         if deed == "freeze":
             os.kill(os.getpid(), signal.SIGSTOP)
+        while deed == "until" and not Path(rest).exists():
+            time.sleep(0.005)
         if deed == "hang":
             time.sleep(3600)
         if deed == "image":
@@ -70,8 +72,8 @@ def load(spec: ModelSpec) -> LoadedModel:
     """The odd ranker that a source describes."""
     told = json.loads(spec.source)
     time.sleep(told.get("slow_load_s", 0.0))
-    if Path(told.get("slow_after", "/nowhere")).exists():
-        time.sleep(60)
+    while Path(told.get("slow_after", "/nowhere")).exists():
+        time.sleep(0.005)
     if told.get("unloadable"):
         raise WeightsError("folder: got nothing; allowed: weights; save them again")
     return LoadedModel(OddRanker(told), "odd", ("image",) if not told.get("warm") else ("text",))

@@ -21,8 +21,6 @@ from wholepage.pages.errors import WorkerLost
 from .engines import ODD, all_of, begun, call_of, engine_of, in_loop, odd, until
 from .test_engine import is_right, ranked_in
 
-BACK_WITHIN_S = 2.0
-
 
 def pids(engine: ServingEngine) -> list[int]:
     return [worker.pid for worker in engine._workers.active]
@@ -30,40 +28,43 @@ def pids(engine: ServingEngine) -> list[int]:
 
 @in_loop
 async def test_sigkill_under_load_loses_nothing_and_gives_no_wrong_answer(tmp_path: Path) -> None:
-    log = tmp_path / "log"
+    log, mark = tmp_path / "log", tmp_path / "nobody new comes while it is there"
     draws = random.Random(1)
-    answered: list[float] = []
+    answered = 0
     enough = asyncio.Event()
 
     async def client(engine: ServingEngine, who: int) -> None:
+        nonlocal answered
         for turn in count():
             numbers = [draws.randrange(1000) for _ in range(4)]
             outcome = await engine.rank(call_of(f"{who} {turn}", *numbers, timeout_s=120.0))
             assert is_right(outcome, numbers)
-            answered.append(time.monotonic())
+            answered += 1
             if enough.is_set():
                 return
 
-    async with engine_of({"odd": odd(log=str(log), seconds=0.002)}, workers=2, cache_bytes=0) as engine:
+    spec = odd(log=str(log), seconds=0.002, slow_after=str(mark))
+    async with engine_of({"odd": spec}, workers=2, cache_bytes=0, silent_s=1000.0) as engine:
         clients = [asyncio.create_task(client(engine, who)) for who in range(8)]
-        killed = []
         for _ in range(3):
-            least = len(answered) + 20
-            await until(lambda least=least: len(answered) >= least and len(pids(engine)) == 2)
+            least = answered + 20
+            await until(lambda least=least: answered >= least and len(pids(engine)) == 2)
+            mark.touch()
             victim = draws.choice(pids(engine))
             os.kill(victim, signal.SIGKILL)
-            killed.append(time.monotonic())
             await until(lambda victim=victim: victim not in pids(engine))
-            assert engine.ready, "the other one goes on"
+            least = answered + 20
+            await until(lambda least=least: answered >= least)
+            assert len(pids(engine)) == 1, "the other one goes on"
+            assert engine.ready
+            mark.unlink()
         await until(lambda: len(pids(engine)) == 2)
         enough.set()
         await asyncio.gather(*clients)
         stats = engine.stats()
-    gaps = [min(moment - kill for moment in answered if moment > kill) for kill in killed]
-    assert max(gaps) < BACK_WITHIN_S, f"answers went on after {gaps}"
     assert stats.restarts == 3
     assert stats.poisoned == 0
-    assert stats.done == len(answered) >= 60
+    assert stats.done == answered >= 120
     again = sum(times - 1 for times in Counter(ranked_in(log)).values())
     assert again <= stats.lost * engine.settings.max_batch_pages, "only what was lost was done again"
 
@@ -106,7 +107,9 @@ async def test_poison_is_tried_again_when_its_time_is_over() -> None:
             assert engine.stats().poisoned == times
 
 
-@pytest.mark.parametrize(("deed", "limits"), [("freeze", {"silent_s": 2.0}), ("hang", {"batch_limit_s": 1.5})])
+@pytest.mark.parametrize(
+    ("deed", "limits"), [("freeze", {"silent_s": 3.0}), ("hang", {"batch_limit_s": 1.5, "silent_s": 10.0})]
+)
 @in_loop
 async def test_a_worker_that_hangs_is_killed(deed: str, limits: dict[str, float]) -> None:
     async with engine_of(workers=1, poison_s=60.0, **limits) as engine:

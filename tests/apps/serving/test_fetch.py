@@ -205,11 +205,12 @@ ENDLESS: list[tuple[str, bytes, bytes, float, str]] = [
 )
 def test_what_never_ends_is_ended(head: bytes, part: bytes, pause_s: float, reason: str) -> None:
     began = time.monotonic()
-    error = of(lambda _: _forever(head, part, pause_s), max_bytes=2**20, total_s=0.5 if pause_s else 20.0)
+    error = of(lambda _: _forever(head, part, pause_s), max_bytes=2**20, total_s=0.5 if pause_s else 60.0)
     assert isinstance(error, ImageError)
     assert error.reason == reason
     assert ("no whole answer within 0.5 s" in str(error)) == bool(pause_s)
-    assert time.monotonic() - began < 5
+    assert "no whole answer within 60 s" not in str(error)
+    assert time.monotonic() - began < 60
 
 
 def test_slow_names_and_slow_connections_end_in_time() -> None:
@@ -247,15 +248,17 @@ def test_a_fetch_that_is_cancelled_leaves_nothing_open() -> None:
             assert not one._places.locked()
             assert server.hits == 1
 
-    asyncio.run(asyncio.wait_for(run(), 10))
+    asyncio.run(asyncio.wait_for(run(), 60))
 
 
 def test_fetches_at_once_are_few_in_all_and_fewer_a_host() -> None:
-    async def slowly() -> AsyncIterator[bytes]:
-        await asyncio.sleep(0.05)
-        yield http(PNG)
-
     async def run(urls: list[str], most: int) -> None:
+        async def slowly() -> AsyncIterator[bytes]:
+            while server.most < most:  # until so many have come at once
+                await asyncio.sleep(0.005)
+            await asyncio.sleep(0.05)  # and one more would have, if it were let
+            yield http(PNG)
+
         async with Web(lambda _: slowly()) as server:
             one = fetcher(server, at_once=5, per_host=2)
             assert await asyncio.gather(*(one.fetch(url) for url in urls)) == [PNG] * len(urls)
@@ -340,7 +343,7 @@ asyncio.run(run())
 def test_twelve_bombs_at_once_take_less_than_300_megabytes() -> None:
     done = subprocess.run(
         [sys.executable, "-c", MEMORY, str(Path(__file__).parent)],
-        capture_output=True, text=True, timeout=60, check=False, env={**os.environ, "PYTHONPATH": SRC},
+        capture_output=True, text=True, timeout=300, check=False, env={**os.environ, "PYTHONPATH": SRC},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     grown, counts = done.stdout.split(" ", 1)
@@ -432,7 +435,7 @@ def test_a_handshake_that_never_ends_is_ended_and_closed() -> None:
 
         with pytest.raises(ImageError, match="no whole answer within"):
             await fetcher(None, connect, total_s=0.3).fetch("https://good.example/")
-        await asyncio.wait_for(gone.wait(), 5)
+        await asyncio.wait_for(gone.wait(), 60)
         server.close()
         await server.wait_closed()
 

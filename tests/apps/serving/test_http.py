@@ -8,7 +8,9 @@ import os
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -18,7 +20,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from wholepage.apps.serving import problems
+from wholepage.apps.serving import counted, incoming, problems
 from wholepage.apps.serving.calls import Call, Draining, Outcome, Overloaded
 from wholepage.apps.serving.http import create_app
 from wholepage.apps.serving.keys import Keys, digest_of
@@ -98,6 +100,19 @@ def pause(seconds: float) -> Callable[[], Awaitable[None]]:
     return lambda: asyncio.sleep(seconds)
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """``clock(0.01)``: from now on the server's clock goes on by so much at each look, and by itself not at all."""
+
+    def goes(step_s: float) -> None:
+        looks = count()
+        stub = SimpleNamespace(perf_counter=lambda: next(looks) * step_s)
+        for module in (incoming, counted):
+            monkeypatch.setattr(module, "time", stub)
+
+    return goes
+
+
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize(
     ("refuse", "status"), [(Overloaded("the queue is full", 2.3), 429), (Draining("on its way out"), 503)]
@@ -124,10 +139,11 @@ def test_a_stranger_is_refused_before_the_engine_is_asked(path: str) -> None:
 
 def test_a_key_that_asks_too_often_is_told_when_to_come_back() -> None:
     settings = ServingSettings(requests_per_s=0.1, burst=2)
-    browser = TestClient(create_app(FakeEngine(), settings, keys=Keys([digest_of(KEY)], settings)))
+    keys = Keys([digest_of(KEY)], settings, clock=lambda: 100.0)
+    browser = TestClient(create_app(FakeEngine(), settings, keys=keys))
     answers = [browser.post("/v2/rerank", json=BODY, headers={"authorization": f"Bearer {KEY}"}) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [200, 200, 429]
-    assert 9 <= int(answers[2].headers["retry-after"]) <= 10
+    assert answers[2].headers["retry-after"] == "10"
     assert set(answers[2].json()) == {"id", "message"}
 
 
@@ -200,7 +216,7 @@ def test_a_client_that_hangs_up_frees_its_place() -> None:
     began = time.monotonic()
     status, *_ = raw(create_app(engine), [body, pause(0.05)])
     assert (status, engine.cancelled, engine.running) == (499, 1, 0)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 def test_a_client_that_hangs_up_while_it_sends() -> None:
@@ -210,7 +226,7 @@ def test_a_client_that_hangs_up_while_it_sends() -> None:
 
 
 def test_a_real_client_that_hangs_up_frees_its_place() -> None:
-    engine = FakeEngine(wait_s=60)
+    engine = FakeEngine(wait_s=600)
     body = json.dumps(BODY).encode()
     with served(create_app(engine)) as address:
         host, port = address.removeprefix("http://").split(":")
@@ -219,7 +235,7 @@ def test_a_real_client_that_hangs_up_frees_its_place() -> None:
                 f"POST /v1/rerank HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
             )
             line.sendall(head.encode() + b"\r\n\r\n" + body)
-            until = time.monotonic() + 5
+            until = time.monotonic() + 60
             while not engine.running and time.monotonic() < until:
                 time.sleep(0.005)
             assert engine.running == 1
@@ -249,9 +265,10 @@ def test_a_large_body_that_is_refused_does_not_break_the_line() -> None:
     ],
 )
 def test_the_engine_is_told_how_long_the_client_waits(
-    asked: str | None, settings: ServingSettings, given_s: float
+    asked: str | None, settings: ServingSettings, given_s: float, clock: Callable[[float], None]
 ) -> None:
     engine = FakeEngine()
+    clock(0.01)
     headers = {} if asked is None else {"x-request-timeout-ms": asked}
     assert raw(create_app(engine, settings), [json.dumps(BODY).encode(), stays], headers)[0] == 200
     assert given_s - 0.5 < engine.calls[0].timeout_s < given_s
@@ -264,18 +281,20 @@ def test_a_time_that_is_no_number_is_refused(asked: str) -> None:
     assert (status, b"X-Request-Timeout-Ms" in body) == (422, True)
 
 
-def test_when_the_time_runs_out_the_work_is_cancelled() -> None:
+def test_when_the_time_runs_out_the_work_is_cancelled(clock: Callable[[float], None]) -> None:
     engine = FakeEngine(wait_s=60)
+    clock(0.0)  # however long it takes to read the request, it is given to the engine
     began = time.monotonic()
     status, _, body, _ = raw(
         create_app(engine), [json.dumps(BODY).encode(), stays], {"x-request-timeout-ms": "50"}, "/v2/rerank"
     )
     assert (status, engine.cancelled) == (504, 1)
     assert "within 0.05 s" in json.loads(body)["message"]
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
-def test_a_body_that_comes_too_slowly_is_not_waited_for() -> None:
+def test_a_body_that_comes_too_slowly_is_not_waited_for(clock: Callable[[float], None]) -> None:
+    clock(0.0)  # however long it takes until the body is looked at, it has time left
     status, _, body, _ = raw(
         create_app(FakeEngine()), [b'{"query":', stays, b'"q"}'], {"x-request-timeout-ms": "50"}, "/score"
     )

@@ -1,21 +1,26 @@
 from __future__ import annotations
 
 import sys
-import time
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
+from wholepage.apps.serving import memory as module
 from wholepage.apps.serving.memory import GivesBack
 
 GLIBC = sys.platform == "linux"
 
 
-def test_it_asks_at_most_so_often() -> None:
-    memory = GivesBack(every_s=0.05)
+def test_it_asks_at_most_so_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    memory = GivesBack(every_s=5.0)
+    now[0] += 4.9
     assert not memory.now_and_then()
-    time.sleep(0.06)
+    now[0] += 0.2
     assert memory.now_and_then() is GLIBC
+    now[0] += 4.9
     assert not memory.now_and_then()
 
 

@@ -65,7 +65,7 @@ def ask(client: httpx.Client, query: str, documents: list[str] = DOCUMENTS) -> h
 
 
 def test_it_answers_and_leaves_nothing_behind() -> None:
-    with server() as (process, address), httpx.Client(base_url=address, timeout=30) as client:
+    with server() as (process, address), httpx.Client(base_url=address, timeout=60) as client:
         assert client.get("/readyz").status_code == 200
         answer = ask(client, "red lamp")
         assert answer.status_code == 200
@@ -75,23 +75,23 @@ def test_it_answers_and_leaves_nothing_behind() -> None:
         workers = psutil.Process(process.pid).children(recursive=True)
         assert len(workers) == 2
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=60) == 0
         assert process.stdout.read() == "ended\n"
-        gone, alive = psutil.wait_procs(workers, timeout=5)
+        gone, alive = psutil.wait_procs(workers, timeout=60)
         assert (len(gone), alive) == (2, [])
 
 
 def test_while_it_leaves_it_says_so_and_still_answers() -> None:
-    with server(leave_s=2.0) as (process, address), httpx.Client(base_url=address, timeout=30) as client:
+    with server(leave_s=120.0) as (process, address), httpx.Client(base_url=address, timeout=60) as client:
         assert "connection" not in ask(client, "lamp").headers
         process.send_signal(signal.SIGTERM)
         began = time.monotonic()
         while client.get("/readyz").status_code == 200:
-            assert time.monotonic() - began < 10
+            assert time.monotonic() - began < 60
         last = ask(client, "shoe")
         assert (last.status_code, last.headers["connection"]) == (200, "close")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=20) == 0, "a second signal shortens the leave"
+        assert process.wait(timeout=60) == 0, "a second signal shortens the leave"
 
 
 @pytest.mark.slow
@@ -103,7 +103,7 @@ def test_sigterm_under_load_loses_no_answer(leave_s: float) -> None:
 
         async def client(who: int) -> None:
             nonlocal right
-            async with httpx.AsyncClient(base_url=address, timeout=30) as http:
+            async with httpx.AsyncClient(base_url=address, timeout=60) as http:
                 for turn in range(10_000):
                     numbers = [who, turn, 1000 + who]
                     body = {"model": "m", "query": f"{who} {turn}", "documents": [str(number) for number in numbers]}
@@ -125,7 +125,9 @@ def test_sigterm_under_load_loses_no_answer(leave_s: float) -> None:
                     right += 1
 
         async def end() -> None:
-            await asyncio.sleep(1.5)
+            async with asyncio.timeout(120):
+                while right < 100 and not wrong:
+                    await asyncio.sleep(0.01)
             stop.set()
             process.send_signal(signal.SIGTERM)
 
@@ -134,12 +136,12 @@ def test_sigterm_under_load_loses_no_answer(leave_s: float) -> None:
 
     with server(odd={"seconds": 0.01}, leave_s=leave_s) as (process, address):
         right, wrong = asyncio.run(load(process, address))
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=60) == 0
     assert wrong == []
-    assert right > 20
+    assert right >= 100
 
 
-def status_of(connection: socket.socket, timeout_s: float = 20.0) -> bytes:
+def status_of(connection: socket.socket, timeout_s: float = 60.0) -> bytes:
     """Ask on a connection that was made before; the status, or nothing when it was closed without an answer."""
     body = b'{"model": "m", "query": "lamp", "documents": ["a shoe", "a red lamp"]}'
     head = b"POST /v1/rerank HTTP/1.1\r\nhost: here\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
@@ -156,7 +158,7 @@ def test_who_connected_before_the_end_and_speaks_then_is_answered() -> None:
             process.send_signal(signal.SIGTERM)
             time.sleep(0.25)  # longer than the server takes to notice
             assert status_of(early) == b"200"
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=60) == 0
 
 
 def test_who_stands_in_line_when_the_server_goes_is_let_in() -> None:
@@ -169,7 +171,7 @@ def test_who_stands_in_line_when_the_server_goes_is_let_in() -> None:
             time.sleep(0.3)  # the server is to find everything at once: the signal, its own clock, the connection
             process.send_signal(signal.SIGCONT)
             assert status_of(early) == b"200"
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=60) == 0
 
 
 def test_a_connection_that_stays_silent_holds_the_server_up_for_little() -> None:
@@ -185,5 +187,5 @@ def test_the_end_of_the_front_ends_the_workers() -> None:
         workers = psutil.Process(process.pid).children(recursive=True)
         process.kill()
         process.wait()
-        _, alive = psutil.wait_procs(workers, timeout=10)
+        _, alive = psutil.wait_procs(workers, timeout=60)
         assert alive == []
