@@ -18,7 +18,8 @@ for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "
 import pytest  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
 
-# The gate repeats itself exactly; --hypothesis-profile=explore looks for new cases.
+# The gate repeats itself, as far as hypothesis goes: it draws from the literals of the sources too, so new code may
+# bring new cases. --hypothesis-profile=explore looks for more.
 settings.register_profile(
     "house", deadline=None, derandomize=True, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )

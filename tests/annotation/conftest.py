@@ -64,7 +64,7 @@ class Cluster:
         )
 
     def _wait(self) -> None:
-        for _ in range(600):
+        for _ in range(2400):  # two minutes: a busy machine is slow, a server that fails has ended
             try:
                 psycopg.connect(self.dsn("postgres")).close()
             except psycopg.OperationalError:

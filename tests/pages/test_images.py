@@ -403,14 +403,18 @@ class _Server(http.server.BaseHTTPRequestHandler):
                 self._answer(200, raw, length=10**9)
             case "/endless":
                 self._answer(200, bytes(10**6), length=None)
-            case "/slow":
+            case "/slow":  # until the client hangs up
                 self.send_response(200)
                 self.end_headers()
-                for _ in range(40):
+                while not self.server.stopped.wait(0.05):  # type: ignore[attr-defined]
                     self.wfile.write(b"x")
                     self.wfile.flush()
-                    if self.server.stopped.wait(0.05):  # type: ignore[attr-defined]
-                        return
+            case "/silent":
+                self.server.stopped.wait()  # type: ignore[attr-defined]
+            case "/stuck":
+                self._answer(200, b"x", length=None)
+                self.wfile.flush()
+                self.server.stopped.wait()  # type: ignore[attr-defined]
             case "/broken":
                 self._answer(500, b"")
             case _:
@@ -465,7 +469,6 @@ def test_the_web_is_read_when_asked_for(server: str, monkeypatch: pytest.MonkeyP
         ("/cut", "unreadable", "an error while fetching"),
         ("/claims", "too-large", "got 1000000000 bytes or more"),
         ("/endless", "too-large", "bytes or more; allowed: 100000"),
-        ("/slow", "unreadable", r"more than 0\.3 s"),
     ],
 )
 def test_bad_servers_are_image_errors(
@@ -473,8 +476,19 @@ def test_bad_servers_are_image_errors(
 ) -> None:
     monkeypatch.setenv("no_proxy", "*")
     with pytest.raises(ImageError, match=said) as caught:
-        read_image_bytes(ImageRef(server + path), allow_http=True, max_bytes=100_000, timeout_s=0.3, at="query")
+        read_image_bytes(ImageRef(server + path), allow_http=True, max_bytes=100_000, timeout_s=60, at="query")
     assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize("path", ["/slow", "/silent", "/stuck"])
+def test_servers_that_keep_one_waiting_are_image_errors(
+    server: str, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """A byte now and then, no answer at all, and one that stops halfway."""
+    monkeypatch.setenv("no_proxy", "*")
+    with pytest.raises(ImageError, match=r"more than 0\.3 s") as caught:
+        read_image_bytes(ImageRef(server + path), allow_http=True, timeout_s=0.3, at="query")
+    assert caught.value.reason == "unreadable"
 
 
 def test_a_server_that_is_gone_is_an_image_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,6 +103,6 @@ def test_two_items_of_one_name_are_refused() -> None:
 
 @pytest.mark.parametrize("text", ["[" * 10**6, "[A] > " * 10**5, "[" + "A" * 10**6, "[A" * 10**5, "] > [" * 10**5])
 def test_long_answers_take_no_long_time(text: str) -> None:
-    start = time.perf_counter()
+    begun = time.process_time()
     assert sorted(parse_permutation(text, ABCD).order) == [0, 1, 2, 3]
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - begun < 5

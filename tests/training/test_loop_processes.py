@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.distributed import TCPStore
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from wholepage.training import loop, loop_processes
@@ -197,14 +197,15 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Results:
     folder = tmp_path_factory.mktemp("two")
     stopped(RESUMED, folder / "one", after=6)
     stopped(PLAIN, folder / "mine", after=8, what="it")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        shared = {
-            "WORLD_SIZE": 2,
-            "LOCAL_WORLD_SIZE": 2,
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": free.getsockname()[1],
-        }
+    # The meeting place is ours, as it is torchrun's: a free port told to a process that is still starting may be gone.
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    shared = {
+        "WORLD_SIZE": 2,
+        "LOCAL_WORLD_SIZE": 2,
+        "MASTER_ADDR": store.host,
+        "MASTER_PORT": store.port,
+        "TORCHELASTIC_USE_AGENT_STORE": True,
+    }
     processes = []
     for rank in range(2):
         told = {key: str(value) for key, value in (shared | {"RANK": rank, "LOCAL_RANK": rank}).items()}

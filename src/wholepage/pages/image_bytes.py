@@ -225,7 +225,7 @@ def _from_web(uri: str, max_bytes: int, timeout_s: float, at: str) -> bytes:
                 raw += chunk
                 _check_size(uri, len(raw), max_bytes, at)
                 if time.monotonic() > deadline:
-                    raise TimeoutError(f"more than {timeout_s} s")
+                    raise TimeoutError
             if answer.length:
                 raise http.client.IncompleteRead(b"", answer.length)
     except urllib.error.HTTPError as error:
@@ -233,5 +233,8 @@ def _from_web(uri: str, max_bytes: int, timeout_s: float, at: str) -> bytes:
             reason = "missing" if error.code in (404, 410) else "unreadable"
         raise ImageError(uri, reason, f"got status {error.code}; allowed: 200; check the address", at=at) from error
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise unreadable(uri, at, f"an error while fetching ({error})", "an answer", "check the address") from error
+        # Late with the connection, the headers or a part of the answer: to who waits it is all the same.
+        late = isinstance(getattr(error, "reason", error), TimeoutError)
+        said = f"more than {timeout_s} s" if late else error
+        raise unreadable(uri, at, f"an error while fetching ({said})", "an answer", "check the address") from error
     return bytes(raw)
