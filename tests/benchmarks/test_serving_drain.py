@@ -31,7 +31,8 @@ def test_one_server_goes_and_every_request_is_accounted_for(
         ["--rounds", "1", "--rate", "50", "--seconds", "1", "--busy", "1", "--json", "--out", f"{tmp_path}/out.md"]
     )
     found = json.loads(capsys.readouterr().out)
-    assert found["answered"] + found["told 503"] + found["could not connect"] == 100
-    assert found["answered"] > 20
+    told = found["told that it goes"] + found["told that too much waits"]
+    assert found["answered"] + told + found["could not connect"] == 100
+    assert found["answered"] > 0
     assert (found["lost"], found["rounds_that_lost"], found["exit_codes"]) == (0, 0, [0])
     assert "| lost | 0 |" in (tmp_path / "out.md").read_text(encoding="utf-8")
