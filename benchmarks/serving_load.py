@@ -205,8 +205,9 @@ class Run:
         """A signal under load: who had sent a request gets an answer; who comes later is not let in."""
         replies = self.loop(server, LOAD, self.asked.warm_s + 4.0, at=(self.asked.warm_s, server.leave))
         server.process.wait(timeout=60)
-        self.found["drain_lost"] = len(lost(replies))
-        self.found["drain_problems"] = sorted({r.problem or f"status {r.status}" for r in lost(replies)})
+        gone = lost(replies)
+        self.found["drain_lost"] = len(gone)
+        self.found["drain_problems"] = sorted({r.problem or f"status {r.status}" for r in gone})
         self.found["drain_answered"] = sum(r.status == 200 for r in replies)
         self.found["drain_exit_code"] = server.process.returncode
 

@@ -15,8 +15,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import uvicorn
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from tests.apps.desk.browsing import CHROMIUM, PATIENCE_S, QUIET, WATCH
 from tests.apps.desk.shown import PAYLOADS
-from tests.apps.desk.test_browser import CHROMIUM, PATIENCE_S, QUIET, WATCH
 
 from wholepage.annotation.events import Answered, Undone
 from wholepage.collections.synthetic import Synthetic
@@ -25,7 +25,6 @@ from wholepage.pages.model import Page as ResultPage
 
 from .world import World
 
-expect.set_options(timeout=PATIENCE_S * 1000)
 if not CHROMIUM.exists() and not os.environ.get("CI"):
     pytest.skip(f"no browser: {CHROMIUM} is not there; install chromium", allow_module_level=True)
 
